@@ -1,0 +1,189 @@
+"""Second layer of the reader: turns the text of the reasoning into steps and a verdict, line by line.
+
+Knows the reply grammar and nothing of a format's tags. Keeps one unfinished step, cut at a cap,
+and one unfinished line head or verdict line, cut at another: a megabyte without a newline stays
+bounded, and every character is looked at a constant number of times.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from enum import Enum, auto
+
+from policies.reply import (
+    CITATION,
+    CLAUSE_PATTERN,
+    Citation,
+    Event,
+    Flag,
+    ReasoningText,
+    Source,
+    Step,
+    StepRead,
+    Verdict,
+)
+
+MAX_STEP_CHARS = 8_000
+MAX_VERDICT_CHARS = 1_000
+
+_TAGS = {f"[{source}] ": source for source in Source}
+_VERDICT_HEAD = "Verdict: "
+_HEADS = {head[:length] for head in (*_TAGS, _VERDICT_HEAD) for length in range(1, len(head))}
+_VERDICT_LINE = re.compile(rf"{_VERDICT_HEAD}({'|'.join(Verdict)})((?: \[{CLAUSE_PATTERN}\])*)")
+
+
+class _Line(Enum):
+    """What the current line is known to be."""
+
+    HEAD = auto()  # still too short to tell
+    BODY = auto()
+    VERDICT = auto()
+
+
+class _Draft:
+    """The step under way."""
+
+    def __init__(self, source: Source | None) -> None:
+        self.source = source
+        self.truncated = False
+        self._pieces: list[str] = []
+        self._room = MAX_STEP_CHARS
+
+    def add(self, text: str) -> None:
+        kept, lost = text[: self._room], text[self._room :]
+        self._room -= len(kept)
+        if kept:
+            self._pieces.append(kept)
+        self.truncated = self.truncated or bool(lost.strip())
+
+    def text(self) -> str:
+        return "".join(self._pieces).strip()
+
+
+class StepReader:
+    """Incremental: `feed` reasoning, `end_step` at a section's end, `close` at its own end."""
+
+    def __init__(self, known_clauses: Collection[str]) -> None:
+        self.flags: set[Flag] = set()
+        self.steps: list[Step] = []
+        self.verdict: Verdict | None = None
+        self.verdict_citations: tuple[Citation, ...] = ()
+        self._known = frozenset(known_clauses)
+        self._draft: _Draft | None = None
+        self._kind = _Line.HEAD
+        self._line = ""
+
+    def feed(self, text: str) -> Iterator[Event]:
+        """The text itself, with each step at the character that shows it to be complete."""
+        start = 0
+        while start < len(text):
+            stop = self._stop(text, start)
+            part = text[start:stop]
+            yield ReasoningText(part)
+            yield from self._on_part(part)
+            start = stop
+
+    def end_step(self) -> Iterator[Event]:
+        """End the current line and the step it belongs to."""
+        yield from self._end_line()
+        if self._draft:
+            step, self._draft = self._finish(self._draft), None
+            self.steps.append(step)
+            yield StepRead(step)
+
+    def close(self) -> Iterator[Event]:
+        """End the reasoning; from here on `verdict` is final."""
+        yield from self.end_step()
+        if self.verdict is None:
+            self.flags.add(Flag.MISSING_VERDICT)
+
+    def _stop(self, text: str, start: int) -> int:
+        """One character at a time until the line's kind is known, then to the end of the line."""
+        if self._kind is _Line.HEAD:
+            return start + 1
+        newline = text.find("\n", start)
+        return len(text) if newline < 0 else newline + 1
+
+    def _on_part(self, part: str) -> Iterator[Event]:
+        if self._kind is _Line.BODY:
+            self._add(part)
+        else:
+            self._line += part
+        if self._kind is _Line.HEAD:
+            yield from self._decide()
+        elif self._kind is _Line.VERDICT and len(self._line) > MAX_VERDICT_CHARS:
+            self._to_body()
+        if part.endswith("\n"):
+            yield from self._end_line()
+
+    def _decide(self) -> Iterator[Event]:
+        source = _TAGS.get(self._line)
+        if source is not None:
+            self._line = ""
+            yield from self.end_step()
+            self._begin(source)
+            self._kind = _Line.BODY
+        elif self._line == _VERDICT_HEAD:
+            self._kind = _Line.VERDICT
+        elif self._line not in _HEADS:
+            self._to_body()
+
+    def _to_body(self) -> None:
+        line, self._line = self._line, ""
+        self._kind = _Line.BODY
+        self._add(line)
+
+    def _end_line(self) -> Iterator[Event]:
+        found = _VERDICT_LINE.fullmatch(self._line.rstrip()) if self._kind is _Line.VERDICT else None
+        if found:
+            self._kind, self._line = _Line.HEAD, ""
+            yield from self.end_step()
+            self._take_verdict(Verdict(found[1]), found[2])
+        else:
+            self._to_body()
+            self._kind = _Line.HEAD
+
+    def _take_verdict(self, verdict: Verdict, citations: str) -> None:
+        if self.verdict is not None or Flag.VERDICT_NOT_LAST in self.flags:
+            self.flags.add(Flag.SEVERAL_VERDICTS)
+        self.flags.discard(Flag.VERDICT_NOT_LAST)
+        self.verdict = verdict
+        self.verdict_citations = self._cite(citations)
+
+    def _add(self, text: str) -> None:
+        if self._draft is None:
+            text = text.lstrip()
+            if not text:
+                return
+            self._begin(None)
+        if self._draft:
+            self._draft.add(text)
+
+    def _begin(self, source: Source | None) -> None:
+        """A step after a verdict shows that the verdict was not the end of the reasoning."""
+        self._draft = _Draft(source)
+        if self.verdict is not None:
+            self.flags.add(Flag.VERDICT_NOT_LAST)
+            self.verdict, self.verdict_citations = None, ()
+
+    def _finish(self, draft: _Draft) -> Step:
+        if draft.source is None:
+            self.flags.add(Flag.UNTAGGED_STEP)
+        if draft.truncated:
+            self.flags.add(Flag.STEP_TRUNCATED)
+        text = draft.text()
+        return Step(_without_closing_citations(text), draft.source, self._cite(text))
+
+    def _cite(self, text: str) -> tuple[Citation, ...]:
+        found = tuple(Citation(clause, clause in self._known) for clause in CITATION.findall(text))
+        if not all(citation.valid for citation in found):
+            self.flags.add(Flag.INVALID_CLAUSE)
+        return found
+
+
+def _without_closing_citations(text: str) -> str:
+    end = len(text)
+    for found in reversed(list(CITATION.finditer(text))):
+        if text[found.end() : end].strip():
+            break
+        end = found.start()
+    return text[:end].rstrip()
