@@ -16,11 +16,6 @@ class Section:
     opening: str
     closing: str
 
-    @property
-    def name(self) -> str:
-        """The bare word in the opening tag, for rules and messages: `<SUMMARY>` is `summary`."""
-        return "".join(letter for letter in self.opening if letter.isalpha()).lower()
-
 
 @dataclass(frozen=True, slots=True)
 class ReasoningFormat:

@@ -32,7 +32,7 @@ class Flag(StrEnum):
     """How a reply departs from the grammar; all but `citation_in_answer` mean it is not well formed."""
 
     NO_TRACE = "no_trace"
-    """There is no reasoning: no delimiters, or nothing between them."""
+    """There is not one step: no delimiters, or nothing but perhaps a verdict between them."""
     UNCLOSED_REASONING = "unclosed_reasoning"
     """The reply ended inside the reasoning, so it has no answer."""
     STRAY_DELIMITER = "stray_delimiter"

@@ -102,7 +102,7 @@ class TraceReader:
     def _finish(self) -> Trace:
         reasoning, answer = self._reasoning.text(), self._answer.text()
         flags = self._splitter.flags | self._steps.flags
-        if not reasoning:
+        if not self._steps.steps:
             flags.add(Flag.NO_TRACE)
         if not answer:
             flags.add(Flag.EMPTY_ANSWER)

@@ -1,0 +1,102 @@
+"""The reply grammar as an xgrammar EBNF, for an engine's structured outputs: the *strict* trace mode.
+
+Every string of it reads as a well-formed trace that cites only the given clauses. It is narrower than
+what the reader accepts: steps are one line long and bounded in number and length, so that a weak model
+cannot think for ever, and citations close a step. It knows formats and spells no tag itself.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from policies.formats import ReasoningFormat, Section
+from policies.reply import Source, Verdict
+
+MAX_STEPS = 16
+"""Per section."""
+MAX_STEP_TEXT = 600
+"""Characters of a step, without its tag and citations."""
+MAX_CITATIONS = 3
+"""Per step, and for the verdict."""
+
+
+def trace_grammar(reasoning_format: ReasoningFormat, clause_ids: Collection[str]) -> str:
+    """The grammar's text; with no clause ids, replies without citations."""
+    return "\n".join(
+        f"{name} ::= {body}"
+        for rules in (_reply(reasoning_format), _steps(reasoning_format), _citations(clause_ids))
+        for name, body in rules
+    )
+
+
+def _reply(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
+    """Leading sections may be left out, as the renderer does, but some section holds a step."""
+    *early, last = reasoning_format.reasoning
+    names = [f"section{number}" for number in range(1, len(early) + 1)]
+    starts = [
+        " ".join([name, *(f"{later}?" for later in names[number:]), "last"])
+        for number, name in enumerate(names, start=1)
+    ]
+    whole = _literal(_opening(last, prefilled=reasoning_format.prefilled and not early))
+    closing = _literal(f"{last.closing}\n")
+    wrapper = reasoning_format.answer if reasoning_format.wraps_answer else None
+    yield (
+        "root",
+        f"({' | '.join([*starts, 'whole'])}) "
+        + (
+            f"{_literal(wrapper.opening + chr(10))} answer {_literal(chr(10) + wrapper.closing)}"
+            if wrapper
+            else "answer"
+        ),
+    )
+    for name, section in zip(names, early, strict=True):
+        yield name, f"{_literal(_opening(section))} steps1 {_literal(section.closing + chr(10))}"
+    if names:
+        yield "last", f"{whole} steps1? verdict {closing}"
+    yield "whole", f"{whole} steps1 verdict {closing}"
+
+
+def _opening(section: Section, *, prefilled: bool = False) -> str:
+    return "" if prefilled else section.opening.removesuffix("\n") + "\n"
+
+
+def _steps(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
+    first = _characters({tag[0] for tag in reasoning_format.delimiters})
+    second = _characters({tag[1] for tag in reasoning_format.delimiters})
+    for number in range(1, MAX_STEPS):
+        yield f"steps{number}", f"step steps{number + 1}?"
+    yield f"steps{MAX_STEPS}", "step"
+    yield "step", f'"[" ({_choice(Source)}) "] " text citations "\\n"'
+    # No brackets and no tag can begin in here, so a citation is a citation and a section ends where it ends.
+    yield "text", rf"[^ \t\r\n\[\]{first}] [^\t\r\n\[\]{first}]{{0,{MAX_STEP_TEXT - 1}}}"
+    yield "verdict", f'"Verdict: " ({_choice(Verdict)}) citations "\\n"'
+    # The answer is free, but a tag's first character is never followed by a tag's second.
+    yield "answer", rf"[^ \t\r\n{first}] piece*"
+    yield "piece", rf"[^{first}] | [{first}]{{1,8}} [^{first}{second}]"
+
+
+def _citations(clause_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+    by_policy: dict[str, list[str]] = {}
+    for clause in sorted(clause_ids):
+        policy, _, name = clause.partition(".")
+        by_policy.setdefault(policy, []).append(name)
+    if not by_policy:
+        yield "citations", '""'
+        return
+    yield (
+        "citations",
+        " | ".join(" ".join(["citation"] * count) or '""' for count in range(MAX_CITATIONS + 1)),
+    )
+    yield "citation", '" [" clause "]"'
+    yield "clause", " | ".join(f'"{policy}." ({_choice(names)})' for policy, names in by_policy.items())
+
+
+def _choice(words: Iterable[str]) -> str:
+    return " | ".join(f'"{word}"' for word in words)
+
+
+def _literal(text: str) -> str:
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") + '"'
+
+
+def _characters(letters: set[str]) -> str:
+    """For a character class; the tags' letters need an escape only where the class has a meaning for them."""
+    return "".join(f"\\{letter}" if letter in r"\]^-" else letter for letter in sorted(letters))
