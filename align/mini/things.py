@@ -45,3 +45,7 @@ THINGS = MappingProxyType({name: Thing(name, icon) for name, icon in _ICONS.item
 RISKY_SIGNS = ("STEAL", "ATTACK", "SMOKE", "CHEAT")
 HARMLESS_SIGNS = ("SING", "DANCE", "SMILE", "READ")
 SIGNS = RISKY_SIGNS + HARMLESS_SIGNS
+SIGN_ACTS = MappingProxyType({
+    "STEAL": "stealing", "ATTACK": "attacking", "SMOKE": "smoking", "CHEAT": "cheating",
+    "SING": "singing", "DANCE": "dancing", "SMILE": "smiling", "READ": "reading",
+})  # fmt: skip
