@@ -1,0 +1,139 @@
+"""Which names callers may use, and what each stands for: built once at start-up, then immutable.
+
+Reads and verifies the bundles; knows nothing of engines. A swap will be a new registry, not a change
+inside this one.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from policies.bundle import CONFIG_FILE, BundleError, Manifest, check_name, model_config_digest, read_bundle
+from policies.catalog import Catalog
+from policies.formats import FORMATS, ReasoningFormat
+from serve.errors import UnknownModel
+from serve.settings import AdapterSettings, EmbeddedSettings, Settings
+
+
+class AdapterRefused(Exception):
+    """A bundle that must not be served here; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What an alias points to: the base model, or one immutable adapter on it."""
+
+    engine_name: str | None
+    """The model's name in the engine; None: the base model, under whatever name the engine gives it."""
+    format: ReasoningFormat
+    bundle: Path | None = None
+    manifest: Manifest | None = None
+
+    @property
+    def adapter(self) -> str | None:
+        """`name@digest12`, or None for the base model: which weights answered."""
+        return self.engine_name
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A caller's model name, resolved."""
+
+    alias: str
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Aliases and the versions they stand for."""
+
+    aliases: Mapping[str, Version]
+    default_alias: str
+
+    def resolve(self, model: str) -> Route:
+        """The version behind a public name; a name that is not ours never reaches an engine."""
+        version = self.aliases.get(model)
+        if version is None:
+            raise UnknownModel(f"there is no model {model[:100]!r}; GET /v1/models lists them", param="model")
+        return Route(model, version)
+
+    @property
+    def adapters(self) -> tuple[Version, ...]:
+        """Every distinct adapter, in the order of the settings."""
+        distinct = {v.engine_name: v for v in self.aliases.values() if v.engine_name is not None}
+        return tuple(distinct.values())
+
+
+def build_registry(settings: Settings, catalog: Catalog) -> Registry:
+    """Verify every bundle and give it its names; raises AdapterRefused."""
+    base = Version(None, _format(settings.reasoning_format, "reasoning_format"))
+    aliases: dict[str, Version] = {}
+    for adapter in settings.adapters:
+        version = _admit(adapter, settings.engine.embedded, catalog)
+        first = (settings.default_alias,) if not aliases else ()
+        for alias in (*first, *_names(adapter, version)):
+            _claim(aliases, alias, version)
+    _claim(aliases, settings.base_alias, base)
+    return Registry(MappingProxyType(aliases), settings.default_alias)
+
+
+def _names(adapter: AdapterSettings, version: Version) -> Iterable[str]:
+    return (version.manifest.name, *adapter.aliases) if version.manifest else adapter.aliases
+
+
+def _claim(aliases: dict[str, Version], alias: str, version: Version) -> None:
+    try:
+        check_name(alias)
+    except BundleError as error:
+        raise AdapterRefused(str(error)) from error
+    if aliases.setdefault(alias, version) != version:
+        raise AdapterRefused(f"two models are called {alias!r}: change an alias, base_alias or default_alias")
+
+
+def _admit(adapter: AdapterSettings, embedded: EmbeddedSettings | None, catalog: Catalog) -> Version:
+    try:
+        manifest = read_bundle(adapter.bundle)
+        if embedded and embedded.local_model:
+            _check_base(manifest, embedded.local_model)
+    except BundleError as error:
+        raise AdapterRefused(str(error)) from error
+    if embedded:
+        _check_rank(adapter.bundle, embedded.max_lora_rank)
+    if manifest.policy_digest != catalog.digest:
+        raise AdapterRefused(
+            f"{adapter.bundle} was trained on other policies ({manifest.policy_digest[:12]}) than are "
+            f"installed here ({catalog.digest[:12]}): install the release it was trained with, or train it again"
+        )
+    return Version(
+        engine_name=manifest.served_name,
+        format=_format(manifest.reasoning_format, str(adapter.bundle)),
+        bundle=adapter.bundle,
+        manifest=manifest,
+    )
+
+
+def _check_base(manifest: Manifest, model: Path) -> None:
+    found = model_config_digest(model)
+    if found != manifest.base.config_digest:
+        raise AdapterRefused(
+            f"adapter {manifest.name} was trained on another base model ({manifest.base.id}, config "
+            f"{manifest.base.config_digest[:12]}) than {model} (config {found[:12]})"
+        )
+
+
+def _check_rank(bundle: Path, limit: int) -> None:
+    """Known from the bundle at once; the engine would say it only after minutes of starting."""
+    try:
+        rank = int(json.loads((bundle / CONFIG_FILE).read_bytes())["r"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdapterRefused(f"{bundle / CONFIG_FILE} names no LoRA rank `r`") from error
+    if rank > limit:
+        raise AdapterRefused(f"{bundle} has rank {rank}: raise engine.embedded.max_lora_rank from {limit}")
+
+
+def _format(name: str, where: str) -> ReasoningFormat:
+    if name not in FORMATS:
+        raise AdapterRefused(f"{where}: {name!r} is no reasoning format; there are {', '.join(FORMATS)}")
+    return FORMATS[name]

@@ -1,0 +1,59 @@
+"""What the gateway needs to know of a chat request. Everything else is the engine's, and passed on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+
+from serve.errors import InvalidRequest
+
+Json = dict[str, Any]
+
+# With these a caller could put words into the model's mouth, or have its own words returned as the
+# model's: a forged trace. Engines offer them, so they are refused by name.
+_FORGING: Mapping[str, object] = {
+    "echo": False,
+    "continue_final_message": False,
+    "add_generation_prompt": True,
+    "chat_template": None,
+}
+
+
+class StreamOptions(BaseModel):
+    """`stream_options`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    include_usage: StrictBool | None = None
+
+
+class ChatRequest(BaseModel):
+    """`POST /v1/chat/completions`, as far as the gateway reads it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    model: str | None = None
+    """None: the default alias."""
+    messages: list[Any] = Field(min_length=1)
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    n: StrictInt | None = Field(None, ge=1)
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with a usage chunk."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+def parse_chat(body: Json) -> ChatRequest:
+    """Check what the gateway reads; raises InvalidRequest that names the parameter."""
+    try:
+        asked = ChatRequest.model_validate(body)
+    except ValidationError as error:
+        mistake = error.errors(include_input=False, include_url=False)[0]
+        param = ".".join(str(part) for part in mistake["loc"])
+        raise InvalidRequest(f"{param}: {mistake['msg']}", param=param) from error
+    for name, harmless in _FORGING.items():
+        if body.get(name) not in (None, harmless):
+            raise InvalidRequest(f"{name} is not supported: it could forge a reasoning trace", param=name)
+    return asked

@@ -1,0 +1,259 @@
+"""An engine with a script: shaped like vLLM's server, real on the wire, without any model.
+
+Replies are queued and handed out in order; what was asked, and how each request ended, is in `history`.
+In a test it runs inside the test's process (`ScriptedEngine`), for supervision as a process of its own:
+
+    python tests/fakes/scripted_engine.py <port> [seconds before it is healthy]
+"""
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+Json = dict[str, Any]
+
+PLAIN_REPLY = """<think>
+[visual] The picture shows a cat on a sofa.
+[textual] The request asks what it shows.
+Verdict: comply
+</think>
+A cat sits on a sofa."""
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """One reply and how it is told."""
+
+    text: str = PLAIN_REPLY
+    pieces: Sequence[str] | None = None
+    """How the text is cut into chunks; None: every 7 characters."""
+    cuts: Sequence[int] = ()
+    """Where the bytes of the stream are cut, wherever that is; empty: one write for each event."""
+    status: int = 200
+    error: Json | None = None
+    """The body of a refusal, with `status`."""
+    dies_after: int | None = None
+    """The connection breaks after that many events."""
+    fails_after: int | None = None
+    """An error event takes the place of everything after that many events."""
+    stalls_after: int | None = None
+    """Nothing follows that many events until the caller leaves."""
+    finish: str = "stop"
+    ignores_stream: bool = False
+    parsed: tuple[str, str] | None = None
+    """Reasoning and content apart, as from an engine with a reasoning parser."""
+    delta_extras: Json = field(default_factory=dict)
+    choice_extras: Json = field(default_factory=dict)
+
+    def events(self, body: Json) -> Iterator[Json]:
+        """The chunks of every choice, the usage chunk last."""
+        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+        for index in range(body.get("n") or 1):
+            deltas = [{"role": "assistant", "content": ""}, *self._deltas()]
+            for number, delta in enumerate(deltas, start=1):
+                finish = self.finish if number == len(deltas) else None
+                choice = {"index": index, "delta": delta, "finish_reason": finish, **self.choice_extras}
+                yield {**head, "choices": [choice]}
+        if (body.get("stream_options") or {}).get("include_usage"):
+            usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+            yield {**head, "choices": [], "usage": usage}
+
+    def _deltas(self) -> Iterator[Json]:
+        if self.parsed:
+            yield {"reasoning": self.parsed[0]}
+            yield {"content": self.parsed[1]}
+            return
+        pieces = self.pieces if self.pieces is not None else cut_every(self.text, 7)
+        for piece in pieces or [""]:
+            yield {"content": piece, **self.delta_extras}
+
+
+@dataclass
+class Asked:
+    """One request that came in."""
+
+    body: Json
+    headers: dict[str, str]
+    sent: int = 0
+    """Events told so far."""
+    aborted: bool = False
+    """The caller left before the end."""
+
+
+def cut_every(text: str, length: int) -> list[str]:
+    """Pieces of one length, the last one shorter."""
+    return [text[start : start + length] for start in range(0, len(text), length)]
+
+
+class ScriptedEngine:
+    """Answers on a real port of the loopback interface, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.replies: deque[Scripted] = deque()
+        self.history: list[Asked] = []
+        self.adapters: dict[str, str] = {}
+        self.is_healthy = True
+        self.knows_adapters = True
+        self.url = ""
+
+    def enqueue(self, *replies: Scripted) -> None:
+        """What to answer next; without a script it is PLAIN_REPLY."""
+        self.replies.extend(replies)
+
+    def forget_adapters(self) -> None:
+        """What a restart does to a real engine."""
+        self.adapters.clear()
+
+    @contextmanager
+    def running(self) -> Iterator["ScriptedEngine"]:
+        """Listen until the context is left."""
+        loop = asyncio.new_event_loop()
+        runner = web.AppRunner(self.application(), shutdown_timeout=0.1)
+
+        async def start() -> str:
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            return f"http://{host}:{port}"
+
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+        self.url = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        try:
+            yield self
+        finally:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
+            loop.close()
+
+    def application(self) -> web.Application:
+        """The routes the gateway uses, and no others: a call to anything else fails the test with a 404."""
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/load_lora_adapter", self._load)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        return app
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(status=200 if self.is_healthy else 503)
+
+    async def _models(self, _: web.Request) -> web.Response:
+        cards = [{"id": "base", "object": "model", "parent": None}]
+        cards += [{"id": name, "object": "model", "parent": "base"} for name in self.adapters]
+        return web.json_response({"object": "list", "data": cards})
+
+    async def _load(self, request: web.Request) -> web.Response:
+        if not self.knows_adapters:
+            return web.json_response({"detail": "Not Found"}, status=404)
+        body = await request.json()
+        self.adapters[body["lora_name"]] = body["lora_path"]
+        return web.Response(text="Success")
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        asked = Asked(body, dict(request.headers))
+        self.history.append(asked)
+        scripted = self.replies.popleft() if self.replies else Scripted()
+        if body["model"] != "base" and body["model"] not in self.adapters:
+            return web.json_response({"error": {"message": "no such model", "code": 404}}, status=404)
+        if scripted.error is not None:
+            return web.json_response({"error": scripted.error}, status=scripted.status)
+        if scripted.ignores_stream:
+            return web.json_response(_whole(scripted, body))
+        return await self._stream(request, scripted, asked)
+
+    async def _stream(self, request: web.Request, scripted: Scripted, asked: Asked) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        try:
+            if scripted.cuts:
+                await _write_cut(response, scripted, asked.body)
+            else:
+                await self._write_events(request, response, scripted, asked)
+        except (asyncio.CancelledError, ConnectionError):
+            asked.aborted = True
+            raise
+        return response
+
+    async def _write_events(
+        self, request: web.Request, response: web.StreamResponse, scripted: Scripted, asked: Asked
+    ) -> None:
+        for event in scripted.events(asked.body):
+            if asked.sent == scripted.stalls_after:
+                await _until_left(request)
+                asked.aborted = True
+                return
+            if asked.sent == scripted.dies_after and request.transport:
+                request.transport.abort()
+                return
+            if asked.sent == scripted.fails_after:
+                failure = {"message": "boom", "type": "InternalServerError", "code": 500}
+                await response.write(_event({"error": failure}))
+                break
+            await response.write(_event(event))
+            asked.sent += 1
+        await response.write(b"data: [DONE]\n\n")
+
+
+async def _until_left(request: web.Request) -> None:
+    while request.transport is not None and not request.transport.is_closing():
+        await asyncio.sleep(0.01)
+
+
+async def _write_cut(response: web.StreamResponse, scripted: Scripted, body: Json) -> None:
+    events = [json.dumps(event, ensure_ascii=False).encode() for event in scripted.events(body)]
+    stream = b"".join(b"data: " + event + b"\r\n\r\n" for event in events) + b": bye\n\ndata: [DONE]\n\n"
+    edges = [0, *sorted(cut % len(stream) for cut in scripted.cuts), len(stream)]
+    for start, end in zip(edges, edges[1:], strict=False):
+        if end > start:
+            await response.write(stream[start:end])
+            await asyncio.sleep(0)
+
+
+def _whole(scripted: Scripted, body: Json) -> Json:
+    message = {"role": "assistant", "content": scripted.text}
+    choice = {"index": 0, "message": message, "finish_reason": scripted.finish}
+    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"]}
+    return {**head, "choices": [choice], "usage": usage}
+
+
+def _event(data: Json) -> bytes:
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """As a process: a reply that never ends for prompts that say so, a fixed one otherwise."""
+    port, unhealthy_s = int(arguments[0]), float(arguments[1]) if len(arguments) > 1 else 0.0
+    engine = ScriptedEngine()
+    engine.is_healthy = unhealthy_s == 0
+
+    async def become_healthy(_: web.Application) -> None:
+        asyncio.get_running_loop().call_later(unhealthy_s, setattr, engine, "is_healthy", True)
+
+    async def script(request: web.Request) -> web.Response:
+        engine.enqueue(Scripted(**(await request.json())))
+        return web.Response()
+
+    app = engine.application()
+    app.on_startup.append(become_healthy)
+    app.router.add_post("/script", script)
+    sys.stderr.write(f"scripted engine {os.getpid()} listens on {port}\n")
+    sys.stderr.flush()
+    web.run_app(app, host="127.0.0.1", port=port, print=None)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
