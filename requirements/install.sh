@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Brings a virtual environment to the locked state: requirements/install.sh VENV cpu|cuda PYTHON
+# Does nothing when that was done before with the same files, so `make` calls it every time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$1 lock=requirements/$2.txt python=${3:-}
+
+fail() {
+    printf 'groundrule: %s\n' "$*" >&2
+    exit 2
+}
+
+[ -n "$python" ] || fail "no Python found: install Python 3.11 (with its venv module)"
+found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+    fail "$python does not run: install Python 3.11, or name one with: make PYTHON=/path/to/python3.11"
+case $found in
+3.11 | 3.12) ;;
+*) fail "$python is Python $found; 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11" ;;
+esac
+
+inputs=("$lock" requirements/uv.txt requirements/install.sh clients/python/pyproject.toml)
+state="$found $2 $(cat "${inputs[@]}" | sha256sum | cut -c1-16)"
+stamp=$venv/.groundrule-installed
+is_ready() { [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; }
+
+is_ready && exit 0
+mkdir -p .cache "$(dirname "$venv")"
+# Two demos started at once share the environment: the second waits here, then finds it ready.
+exec 9>.cache/install.lock
+if command -v flock >/dev/null && ! flock -n 9; then
+    echo "groundrule: another make is installing into $venv, waiting for it"
+    flock 9
+fi
+is_ready && exit 0
+
+command -v cc >/dev/null || command -v gcc >/dev/null || fail "no C compiler found (cc): the engine needs one"
+echo "groundrule: installing $lock into $venv (once; about 6 GB on disk)"
+if ! [ -x "$venv/bin/python" ]; then
+    "$python" -m venv "$venv" || fail "$python cannot create environments: install its venv module"
+fi
+rm -f "$stamp"
+"$venv/bin/python" -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/uv.txt
+# The lock was resolved with requirements/overrides.txt, so nothing is resolved again here.
+"$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --require-hashes -r "$lock"
+"$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps -e . -e clients/python
+echo "$state" >"$stamp"
