@@ -47,6 +47,7 @@ lock: install ## resolve requirements/*.txt anew; versions stay unless pyproject
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" requirements/uv.in -o requirements/uv.txt
 	$(LOCK) pyproject.toml --extra serve -o requirements/gateway.txt
+	$(LOCK) pyproject.toml --extra align -o requirements/align.txt
 	$(LOCK) $(PROJECTS) --extra serve --extra align --extra engine-cpu --group dev -o requirements/cpu.txt
 	$(LOCK) $(PROJECTS) --extra serve --extra align --extra engine-cuda --group dev -o requirements/cuda.txt
 

@@ -1,0 +1,52 @@
+# Two images: `--target gateway` (the last stage: serve, without torch) and `--target align` (training).
+# Needs BuildKit, which Docker has used by default since version 23. Dependencies come before sources, so
+# that an edit of the code reuses their layers.
+
+# What installs the others' dependencies, and stays out of both images.
+FROM python:3.11.14-slim-bookworm AS build
+COPY requirements/uv.txt /tmp/uv.txt
+RUN python -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir --require-hashes -r /tmp/uv.txt
+
+FROM python:3.11.14-slim-bookworm AS align
+ENV UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
+RUN --mount=type=bind,from=build,source=/opt/uv,target=/opt/uv \
+    --mount=type=bind,source=requirements/align.txt,target=/tmp/align.txt \
+    python -m venv --without-pip /opt/groundrule \
+    && /opt/uv/bin/uv pip install --python /opt/groundrule/bin/python \
+        --no-deps --require-hashes -r /tmp/align.txt
+WORKDIR /app
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin groundrule \
+    && install -d -o groundrule /app/runs /app/.cache
+ENV PATH=/opt/groundrule/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+COPY LICENSE NOTICE ./
+COPY policies policies
+COPY align align
+USER 10001
+VOLUME ["/app/runs"]
+# A run ends by itself; there is no service whose health could be asked.
+HEALTHCHECK NONE
+ENTRYPOINT ["python", "-m", "align"]
+
+FROM python:3.11.14-slim-bookworm AS gateway
+ENV UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
+RUN --mount=type=bind,from=build,source=/opt/uv,target=/opt/uv \
+    --mount=type=bind,source=requirements/gateway.txt,target=/tmp/gateway.txt \
+    python -m venv --without-pip /opt/groundrule \
+    && /opt/uv/bin/uv pip install --python /opt/groundrule/bin/python \
+        --no-deps --require-hashes -r /tmp/gateway.txt
+WORKDIR /app
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin groundrule
+# Open to the container's network: the gateway therefore refuses to start without GROUNDRULE_API_KEYS.
+ENV PATH=/opt/groundrule/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    GROUNDRULE_HOST=0.0.0.0 GROUNDRULE_PORT=8000
+COPY LICENSE NOTICE ./
+COPY policies policies
+COPY serve serve
+USER 10001
+EXPOSE 8000
+# SIGTERM drains; give the container a longer grace period than drain_timeout_s.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 CMD ["python", "-c", \
+    "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ['GROUNDRULE_PORT']}/healthz\", timeout=2)"]
+ENTRYPOINT ["python", "-m", "serve"]
