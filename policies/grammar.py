@@ -59,8 +59,10 @@ def _opening(section: Section, *, prefilled: bool = False) -> str:
 
 
 def _steps(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
-    first = _characters({tag[0] for tag in reasoning_format.delimiters})
-    second = _characters({tag[1] for tag in reasoning_format.delimiters})
+    tags = reasoning_format.delimiters
+    first = _characters({tag[0] for tag in tags})
+    second = _characters({"/", *(tag[1] for tag in tags)})
+    third = _characters({tag[2] for tag in tags if tag[1] == "/"})
     for number in range(1, MAX_STEPS):
         yield f"steps{number}", f"step steps{number + 1}?"
     yield f"steps{MAX_STEPS}", "step"
@@ -68,9 +70,9 @@ def _steps(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
     # No brackets and no tag can begin in here, so a citation is a citation and a section ends where it ends.
     yield "text", rf"[^ \t\r\n\[\]{first}] [^\t\r\n\[\]{first}]{{0,{MAX_STEP_TEXT - 1}}}"
     yield "verdict", f'"Verdict: " ({_choice(Verdict)}) citations "\\n"'
-    # The answer is free, but a tag's first character is never followed by a tag's second.
+    # The answer is free, but it never spells the beginning of a tag: `<t` and `</t`, say.
     yield "answer", rf"[^ \t\r\n{first}] piece*"
-    yield "piece", rf"[^{first}] | [{first}]{{1,8}} [^{first}{second}]"
+    yield "piece", rf'[^{first}] | [{first}]{{1,8}} ([^{first}{second}] | "/" [^{first}{third}])'
 
 
 def _citations(clause_ids: Collection[str]) -> Iterator[tuple[str, str]]:
