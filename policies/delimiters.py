@@ -99,17 +99,17 @@ class Splitter:
             yield Part(Kind.REASONING, text)
         elif self._place in (_Place.ANSWER, _Place.WRAPPED):
             yield Part(Kind.ANSWER, text)
+        elif self._place is _Place.TAIL:
+            self.flags |= set() if blank else {Flag.TEXT_AFTER_ANSWER}
+            yield Part(Kind.ANSWER, text)
         elif not blank:
-            yield from self._on_text_outside(text)
+            yield from self._begin_bare_answer(text)
 
-    def _on_text_outside(self, text: str) -> Iterator[Part]:
-        """Text where only a tag was due: never guessed into reasoning, never lost."""
+    def _begin_bare_answer(self, text: str) -> Iterator[Part]:
+        """Text where a tag could have come: never guessed into reasoning, never lost."""
         if self._place is _Place.START:
             yield Part(Kind.REASONING_END)
-        if self._place is _Place.TAIL:
-            self.flags.add(Flag.TEXT_AFTER_ANSWER)
-        else:
-            self._place = _Place.ANSWER
+        self._place = _Place.ANSWER
         yield Part(Kind.ANSWER, text)
 
     def _on_tag(self, tag: str) -> Iterator[Part]:

@@ -17,6 +17,9 @@ MAX_STEP_TEXT = 600
 MAX_CITATIONS = 3
 """Per step, and for the verdict."""
 
+# Control characters and every kind of blank: what would be trimmed away where a text begins.
+_BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
 
 def trace_grammar(reasoning_format: ReasoningFormat, clause_ids: Collection[str]) -> str:
     """The grammar's text; with no clause ids, replies without citations."""
@@ -35,27 +38,24 @@ def _reply(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
         " ".join([name, *(f"{later}?" for later in names[number:]), "last"])
         for number, name in enumerate(names, start=1)
     ]
-    whole = _literal(_opening(last, prefilled=reasoning_format.prefilled and not early))
-    closing = _literal(f"{last.closing}\n")
-    wrapper = reasoning_format.answer if reasoning_format.wraps_answer else None
-    yield (
-        "root",
-        f"({' | '.join([*starts, 'whole'])}) "
-        + (
-            f"{_literal(wrapper.opening + chr(10))} answer {_literal(chr(10) + wrapper.closing)}"
-            if wrapper
-            else "answer"
-        ),
-    )
+    yield "root", f"({' | '.join([*starts, 'whole'])}) {_wrapped_answer(reasoning_format)}"
     for name, section in zip(names, early, strict=True):
-        yield name, f"{_literal(_opening(section))} steps1 {_literal(section.closing + chr(10))}"
+        yield name, _section(section, "steps1")
     if names:
-        yield "last", f"{whole} steps1? verdict {closing}"
-    yield "whole", f"{whole} steps1 verdict {closing}"
+        yield "last", _section(last, "steps1? verdict")
+    yield "whole", _section(last, "steps1 verdict", opened=reasoning_format.prefilled)
 
 
-def _opening(section: Section, *, prefilled: bool = False) -> str:
-    return "" if prefilled else section.opening.removesuffix("\n") + "\n"
+def _section(section: Section, content: str, *, opened: bool = False) -> str:
+    opening = [] if opened else [_literal(section.opening.removesuffix("\n") + "\n")]
+    return " ".join([*opening, content, _literal(section.closing + "\n")])
+
+
+def _wrapped_answer(reasoning_format: ReasoningFormat) -> str:
+    wrapper = reasoning_format.answer
+    if not wrapper or not reasoning_format.wraps_answer:
+        return "answer"
+    return " ".join([_literal(wrapper.opening + "\n"), "answer", _literal("\n" + wrapper.closing)])
 
 
 def _steps(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
@@ -68,10 +68,10 @@ def _steps(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
     yield f"steps{MAX_STEPS}", "step"
     yield "step", f'"[" ({_choice(Source)}) "] " text citations "\\n"'
     # No brackets and no tag can begin in here, so a citation is a citation and a section ends where it ends.
-    yield "text", rf"[^ \t\r\n\[\]{first}] [^\t\r\n\[\]{first}]{{0,{MAX_STEP_TEXT - 1}}}"
+    yield "text", rf"[^{_BLANK}\[\]{first}] [^\u0000-\u001f\[\]{first}]{{0,{MAX_STEP_TEXT - 1}}}"
     yield "verdict", f'"Verdict: " ({_choice(Verdict)}) citations "\\n"'
     # The answer is free, but it never spells the beginning of a tag: `<t` and `</t`, say.
-    yield "answer", rf"[^ \t\r\n{first}] piece*"
+    yield "answer", rf"[^{_BLANK}{first}] piece*"
     yield "piece", rf'[^{first}] | [{first}]{{1,8}} ([^{first}{second}] | "/" [^{first}{third}])'
 
 

@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.formats import FORMATS, ReasoningFormat
@@ -67,12 +67,14 @@ def joined(events: list[Event]) -> list[Event]:
     return result
 
 
+@settings(max_examples=1_000, deadline=None)
 @given(st.data(), formats)
 def test_any_chunking_gives_the_same_events_and_trace(data: st.DataObject, format_: ReasoningFormat) -> None:
     reply = data.draw(replies(format_))
     assert run(format_, data.draw(cut(reply))) == run(format_, [reply])
 
 
+@settings(deadline=None)
 @given(st.data(), formats)
 def test_events_and_trace_tell_the_same_story(data: st.DataObject, format_: ReasoningFormat) -> None:
     events, trace = run(format_, [data.draw(replies(format_))])
@@ -87,6 +89,7 @@ def test_events_and_trace_tell_the_same_story(data: st.DataObject, format_: Reas
     assert all(isinstance(e, AnswerText) for e in after)
 
 
+@settings(deadline=None)
 @given(st.data(), formats)
 def test_flags_say_what_the_trace_lacks(data: st.DataObject, format_: ReasoningFormat) -> None:
     _, trace = run(format_, [data.draw(replies(format_))])
@@ -98,6 +101,7 @@ def test_flags_say_what_the_trace_lacks(data: st.DataObject, format_: ReasoningF
     assert all(cited.valid == (cited.clause in KNOWN) for cited in trace.citations)
 
 
+@settings(deadline=None)
 @given(st.data(), formats)
 def test_outside_its_tags_no_text_is_lost_or_invented(data: st.DataObject, format_: ReasoningFormat) -> None:
     """Letters that no tag contains all arrive, in order."""

@@ -17,6 +17,7 @@ from policies.grammar import MAX_STEP_TEXT, trace_grammar
 from policies.render import compose, render
 from policies.trace import Citation, Source, Step, Verdict, read
 
+BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 CLAUSES = ("P01.G", "P19.D2", "P19.R3")
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|[a-z]+[0-9]*|[()|?*]|\{[0-9,]+\}|\s+')
 
@@ -72,7 +73,7 @@ BOMB = compose(
 
 
 @each_format
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_the_grammar_derives_is_well_formed(format_: ReasoningFormat, data: st.DataObject) -> None:
     reply = data.draw(derived("root", rules(trace_grammar(format_, CLAUSES))))
@@ -100,6 +101,8 @@ def test_what_is_rendered_is_in_the_grammar(format_: ReasoningFormat) -> None:
         ("A bomb.", "x" * (MAX_STEP_TEXT + 1)),
         ("A bomb.", "A [P99.D1] bomb."),
         ("A bomb.", "A </think> bomb."),
+        ("A bomb.", "\u2003A bomb."),
+        ("If a", "\u000cIf a"),
     ],
 )
 def test_what_is_not_strict_is_not_in_the_grammar(old: str, new: str) -> None:
@@ -114,9 +117,9 @@ def test_the_grammar_of_think_is_this_text() -> None:
         "root ::= (whole) answer",
         r'whole ::= "<think>\n" steps1 verdict "</think>\n"',
         r'step ::= "[" ("visual" | "textual" | "visual+textual") "] " text citations "\n"',
-        r"text ::= [^ \t\r\n\[\]<] [^\t\r\n\[\]<]{0,599}",
+        rf"text ::= [^{BLANK}\[\]<] [^\u0000-\u001f\[\]<]{{0,599}}",
         r'verdict ::= "Verdict: " ("refuse" | "safe_complete" | "comply") citations "\n"',
-        r"answer ::= [^ \t\r\n<] piece*",
+        rf"answer ::= [^{BLANK}<] piece*",
         'piece ::= [^<] | [<]{1,8} ([^</at] | "/" [^<at])',
         'citations ::= "" | citation | citation citation | citation citation citation',
         'citation ::= " [" clause "]"',
@@ -142,3 +145,5 @@ def test_the_engines_compiler_reads_the_grammar_as_we_do(format_: ReasoningForma
     text = render(BOMB, format_)
     assert accepts(grammar, text)
     assert not accepts(grammar, text.replace("P19.D2", "P19.D99"))
+    assert not accepts(grammar, text.replace("A bomb.", "\u00a0A bomb."))
+    assert accepts(grammar, text.replace("A bomb.", "Eine Bombe \u2013 \u722e\u5f39."))

@@ -1,7 +1,7 @@
 """The renderer: the exact text of training data, and the reader's inverse in every format."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.formats import FORMATS, ReasoningFormat
@@ -73,6 +73,7 @@ def test_a_prefilled_tag_is_the_templates_not_the_replys() -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS)
+@settings(deadline=None)
 @given(trace=traces)
 def test_what_is_rendered_reads_as_the_same_trace(format_: ReasoningFormat, trace: Trace) -> None:
     known = {cited.clause for cited in trace.citations}

@@ -156,6 +156,14 @@ def test_text_behind_the_answer_wrapper_is_never_lost() -> None:
     assert (trace.answer, trace.flags) == ("42 and more", (Flag.TEXT_AFTER_ANSWER,))
 
 
+def test_spaces_behind_the_answer_wrapper_survive_any_chunking() -> None:
+    reader = TraceReader(FORMATS["think"], KNOWN)
+    for letter in "<answer>42</answer> and more":
+        reader.feed(letter)
+    reader.close()
+    assert reader.trace.answer == "42 and more"
+
+
 def test_an_answer_wrapper_without_reasoning_is_an_answer() -> None:
     trace = read_think("<answer>42</answer>")
     assert (trace.answer, trace.verdict) == ("42", None)
