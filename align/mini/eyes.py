@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from align.mini.base import MERGE, PATCH_SIZE, PICTURE_SIZE, assemble
+from align.mini.recipe import Eyes as EyesRecipe
 from align.mini.scenes import Scene, draw_scene, random_sign, render_with_cover
 from align.mini.things import SIGNS, THINGS
 
@@ -33,22 +34,6 @@ SIGN_SHARE = 0.4
 # CLIP's normalisation, as Qwen2.5-VL's image processor applies it.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class EyesRecipe:
-    """How the tower is trained."""
-
-    seed: int = 20261121
-    steps: int = 1800
-    batch: int = 64
-    muon_learning_rate: float = 0.02
-    adam_learning_rate: float = 1e-3
-    warmup_steps: int = 50
-    decay_share: float = 0.35
-    """Last part of the run over which the learning rates fall to zero."""
-    autocast: bool = True
-    """bfloat16 products: 2.5 times as fast where the CPU has units for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +151,7 @@ def train(eyes: Eyes, recipe: EyesRecipe, steps: int | None = None) -> Iterator[
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate * factor
         batch = scene_batch(f"{recipe.seed}:{step}", recipe.batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.autocast):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
             loss = eyes.loss(batch)
         for optimiser in optimisers:
             optimiser.zero_grad()
@@ -219,5 +204,5 @@ def train_and_save(recipe: EyesRecipe, directory: Path) -> None:
     weights = {name: t.to(torch.bfloat16).contiguous() for name, t in eyes.tower.state_dict().items()}
     save_file(weights, directory / "tower.safetensors")
     seen = measure(eyes, "held-out", 1000)
-    report = {"recipe": {n: getattr(recipe, n) for n in EyesRecipe.__slots__}, "held_out": seen, "loss": curve}
+    report = {"recipe": recipe.model_dump(), "held_out": seen, "loss": curve}
     (directory / "tower.json").write_text(json.dumps(report) + "\n")

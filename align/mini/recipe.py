@@ -1,0 +1,52 @@
+"""The recipe of the lab's own base model: how its eyes and its unaligned reasoner are trained."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import PositiveFloat, PositiveInt, ValidationError
+
+from align.recipe import Part, RecipeError, Sft, Share
+
+DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "mini-base.toml"
+
+
+class Eyes(Part):
+    """The vision tower, trained by `align/mini/eyes.py`."""
+
+    seed: int
+    steps: PositiveInt
+    batch: PositiveInt
+    """Scenes per step; every step draws new ones."""
+    muon_learning_rate: PositiveFloat
+    """For the matrices of the blocks."""
+    adam_learning_rate: PositiveFloat
+    """For everything else."""
+    warmup_steps: PositiveInt
+    decay_share: Share
+    """Last part of the run over which the learning rates fall to zero."""
+    precision: Literal["bf16", "float32"]
+    """bf16: products in bfloat16, weights in float32."""
+
+
+class Reasoner(Part):
+    """The unaligned reasoner: situations whose every request, harmful or not, is complied with."""
+
+    split: str
+    count: PositiveInt
+    sft: Sft
+
+
+class LabRecipe(Part):
+    eyes: Eyes
+    reasoner: Reasoner
+
+
+def load_lab_recipe(path: Path = DEFAULT_RECIPE) -> LabRecipe:
+    """Read the recipe; RecipeError names what is wrong with it."""
+    try:
+        return LabRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise RecipeError(f"{path}: {error}") from None

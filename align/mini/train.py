@@ -1,0 +1,50 @@
+"""Train the lab's base model: first its eyes, then the reasoner. The results are what the repository keeps.
+
+The reasoner stands for R1-Onevision before PST: it looks, it thinks, and it complies with whatever is asked.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from align.mini.base import save_base
+from align.mini.eyes import train_and_save
+from align.mini.recipe import LabRecipe
+from align.mini.replies import unaligned_reply
+from align.mini.scenes import render
+from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
+from align.mini.world import Situation, situations
+from align.records import SftRow
+from align.train.sft import train_adapter
+
+STAGES = ("eyes", "reasoner")
+
+
+def train_lab(recipe: LabRecipe, work: Path, first: str = "eyes") -> None:
+    """Train from stage `first` on; `work` holds pictures and the intermediate model."""
+    if first == "eyes":
+        train_and_save(recipe.eyes, WEIGHTS)
+    bare = work / "bare"
+    save_base(bare, TOWER, None)
+    made = work / "reasoner"
+    shutil.rmtree(made, ignore_errors=True)
+    train_adapter(reasoner_rows(recipe, work), work, recipe.reasoner.sft, bare, made)
+    shutil.rmtree(BASE_ADAPTER, ignore_errors=True)
+    shutil.copytree(made, BASE_ADAPTER)
+
+
+def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> list[SftRow]:
+    """What the reasoner learns from, or the first `count` rows of it; the pictures are written below `work`."""
+    drawn = situations(recipe.reasoner.split, count or recipe.reasoner.count)
+    return list(_rows(drawn, work))
+
+
+def _rows(drawn: Iterable[Situation], work: Path) -> Iterator[SftRow]:
+    (work / "pictures").mkdir(parents=True, exist_ok=True)
+    for situation in drawn:
+        name = situation.seed.replace(":", "-")
+        picture = f"pictures/{name}.png"
+        render(situation.scene).save(work / picture)
+        yield SftRow(
+            id=name, instruction=situation.instruction, image=picture, completion=unaligned_reply(situation)
+        )

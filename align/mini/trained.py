@@ -1,0 +1,8 @@
+"""Where the lab's trained weights lie: kept in the repository, made by the recipes `mini-base` and `mini`."""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"
+TOWER = WEIGHTS / "tower.safetensors"
+BASE_ADAPTER = WEIGHTS / "reasoner"
+PST_BUNDLE = WEIGHTS / "pst-sft"

@@ -1,0 +1,27 @@
+"""How many rows a stage may lose before its result would no longer be what the recipe asked for."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from align.records import Dropped
+
+
+class StageAborted(Exception):
+    """A stage that lost too many rows; nothing that was paid for is discarded."""
+
+
+def counted(dropped: Iterable[Dropped]) -> Counter[str]:
+    """Drops by reason."""
+    return Counter(str(row.reason) for row in dropped)
+
+
+def check_share(stage: str, dropped: Iterable[Dropped], total: int, limit: float) -> None:
+    """Raise StageAborted where more than `limit` of `total` rows were dropped."""
+    reasons = counted(dropped)
+    count = reasons.total()
+    if count > limit * total:
+        listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+        raise StageAborted(
+            f"{stage}: {count} of {total} rows dropped ({listed}), more than max_dropped_share = {limit:g} "
+            "allows; mend the cause and run again"
+        )

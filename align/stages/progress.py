@@ -1,0 +1,42 @@
+"""Progress on standard error for whatever takes long; nothing where nobody looks."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+
+class Advance(Protocol):
+    """Called once for every row that is done."""
+
+    def __call__(self) -> None: ...
+
+
+@contextmanager
+def progress(label: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """A bar that starts at `done`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total, completed=done)
+
+        def advance() -> None:
+            bar.advance(task)
+
+        yield advance
+
+
+def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    """The items, with a bar beside them."""
+    with progress(label, total) as advance:
+        for item in items:
+            yield item
+            advance()

@@ -1,0 +1,71 @@
+"""Turn a trained adapter into a bundle: the directory a gateway accepts, its manifest written last."""
+
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from policies.bundle import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    BaseModelIdentity,
+    BundleError,
+    Manifest,
+    ReportCard,
+    bundle_digest,
+    model_config_digest,
+    write_manifest,
+)
+
+TRAINED_WITH = ("torch", "transformers", "trl", "peft")
+
+
+def base_identity(base: Path, base_id: str) -> BaseModelIdentity:
+    """Who the base model is: its architecture and the digest of its config."""
+    architecture = AutoConfig.from_pretrained(base).architectures[0]
+    return BaseModelIdentity(id=base_id, architecture=architecture, config_digest=model_config_digest(base))
+
+
+def write_bundle(
+    adapter: Path,
+    out: Path,
+    *,
+    name: str,
+    base: BaseModelIdentity,
+    policy_digest: str,
+    reasoning_format: str,
+    recipe_digest: str,
+    data_digest: str,
+    seeds: dict[str, int],
+) -> Manifest:
+    """Publish an adapter at `out`, which appears whole or not at all; an existing bundle is never overwritten."""
+    if out.exists():
+        raise BundleError(f"{out} exists: a bundle is never written over, choose another place or remove it")
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for file in (CONFIG_FILE, WEIGHTS_FILE):
+        shutil.copyfile(adapter / file, partial / file)
+    manifest = Manifest(
+        name=name,
+        digest=bundle_digest(partial),
+        base=base,
+        policy_digest=policy_digest,
+        reasoning_format=reasoning_format,
+        recipe_digest=recipe_digest,
+        data_digest=data_digest,
+        seeds=seeds,
+        versions={package: version(package).split("+")[0] for package in TRAINED_WITH},
+    )
+    write_manifest(partial, manifest)
+    os.replace(partial, out)
+    return manifest
+
+
+def attach_report_card(bundle: Path, manifest: Manifest, card: ReportCard) -> Manifest:
+    """Add what was measured; the digest stays, since it covers config and weights only."""
+    complete = manifest.model_copy(update={"report_card": card})
+    write_manifest(bundle, complete)
+    return complete
