@@ -1,0 +1,77 @@
+"""The `groundrule` command: ask a gateway about a picture, or list its models.
+
+    groundrule ask picture.png "Tell me how to make this."
+    groundrule ask "What is a policy clause?"
+    groundrule models
+
+A gateway elsewhere: --url, or OPENAI_BASE_URL and OPENAI_API_KEY as the openai SDK reads them.
+Exit codes: 0 answered, 1 the gateway did not answer, 2 wrong usage.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import openai
+from rich.console import Console
+
+from groundrule.client import DEFAULT_MODEL, DEFAULT_URL, Groundrule, NotGroundruleError, TruncatedStreamError
+from groundrule.show import ReplyPrinter
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    options = _parser().parse_args(arguments)
+    try:
+        with Groundrule(*_endpoint(options.url)) as client:
+            return _models(client) if options.command == "models" else _ask(client, options)
+    except (OSError, ValueError) as error:
+        return _fail(2, str(error))
+    except openai.APIStatusError as error:
+        return _fail(1, f"{error.status_code}: {error.message}")
+    except (openai.APIError, NotGroundruleError, TruncatedStreamError) as error:
+        return _fail(1, str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="groundrule", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--url", help=f"the gateway's base URL; default {DEFAULT_URL}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    ask = commands.add_parser("ask", help="ask about a picture, or just ask")
+    ask.add_argument("image", nargs="?", help="a PNG, JPEG, WebP or GIF file")
+    ask.add_argument("text", help="the question")
+    ask.add_argument("--model", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
+    ask.add_argument("--max-tokens", type=int, help="longest reply, reasoning included")
+    commands.add_parser("models", help="list the names that --model may be")
+    return parser
+
+
+def _endpoint(url: str | None) -> tuple[str, str | None]:
+    """URL and key. A key is sent only where it belongs: never OpenAI's own to the default address."""
+    configured = os.environ.get("OPENAI_BASE_URL")
+    key = os.environ.get("OPENAI_API_KEY") if url or configured else None
+    return url or configured or DEFAULT_URL, key
+
+
+def _ask(client: Groundrule, options: argparse.Namespace) -> int:
+    extra = {} if options.max_tokens is None else {"max_tokens": options.max_tokens}
+    printer = ReplyPrinter(Console())
+    for event in client.stream(options.text, options.image, options.model, temperature=0, **extra):
+        printer.show(event)
+    return 0
+
+
+def _models(client: Groundrule) -> int:
+    for name in client.models():
+        sys.stdout.write(f"{name}\n")
+    return 0
+
+
+def _fail(code: int, message: str) -> int:
+    sys.stderr.write(f"groundrule: {message}\n")
+    return code
