@@ -7,6 +7,7 @@ import argparse
 import errno
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,9 @@ def serve(settings: Settings, launcher: Launcher | None = None) -> int:
             timeout_graceful_shutdown=settings.drain_timeout_s,
         )
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The server stops gracefully and then raises the signal again: here, and this process ends with 0.
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     _log.info("listening", extra={"fields": {"url": _url(listener), "pid": os.getpid()}})
     server.run(sockets=[listener])
     for message in fatal:

@@ -66,7 +66,7 @@ class EmbeddedSettings(_Table):
     """Key-value cache on cpu, GiB; on cuda the engine takes its share of the device."""
     threads: str | None = None
     """VLLM_CPU_OMP_THREADS_BIND, such as 0-3; None: all cores this process may use."""
-    max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 16
+    max_lora_rank: Annotated[Literal[8, 16, 32, 64, 128, 256], BeforeValidator(int)] = 16
     max_loras: PositiveInt = 2
     """Adapters that may answer within one batch."""
     max_cpu_loras: PositiveInt = 4

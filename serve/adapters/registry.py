@@ -103,8 +103,8 @@ def _admit(adapter: AdapterSettings, embedded: EmbeddedSettings | None, catalog:
         _check_rank(adapter.bundle, embedded.max_lora_rank)
     if manifest.policy_digest != catalog.digest:
         raise AdapterRefused(
-            f"{adapter.bundle} was trained on other policies ({manifest.policy_digest[:12]}) than are "
-            f"installed here ({catalog.digest[:12]}): install the release it was trained with, or train it again"
+            f"{adapter.bundle} was trained on other policies ({manifest.policy_digest[:12]}) than these "
+            f"({catalog.digest[:12]}): install the release it was trained with, or train it again"
         )
     return Version(
         engine_name=manifest.served_name,

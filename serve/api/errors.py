@@ -2,10 +2,10 @@
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from serve.api.wire import AsciiResponse
 from serve.errors import GatewayError, InternalFailure, InvalidRequest, from_status
 from serve.observe.metrics import Metrics
 from serve.observe.requests import REQUEST_ID_HEADER, request_id_of
@@ -29,12 +29,12 @@ class ErrorAnswers:
         """For failures that are told within a stream."""
         self._metrics.errors.labels(error.code).inc()
 
-    async def on_error(self, request: Request, error: Exception) -> JSONResponse:
+    async def on_error(self, request: Request, error: Exception) -> AsciiResponse:
         """The answer to a request that failed before its first byte."""
         failure = _as_gateway_error(error)
         self.count(failure)
         headers = {**failure.headers(), REQUEST_ID_HEADER: request_id_of(request.scope)}
-        return JSONResponse(failure.body(), status_code=failure.status, headers=headers)
+        return AsciiResponse(failure.body(), status_code=failure.status, headers=headers)
 
 
 def _as_gateway_error(error: Exception) -> GatewayError:

@@ -3,19 +3,18 @@
 Before the first byte a failure is raised, and becomes a status; after it, it is the last event.
 """
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serve.adapters.registry import Route
 from serve.api.errors import ErrorAnswers
 from serve.api.reply import Reply
+from serve.api.wire import DONE, AsciiResponse, event
 from serve.door.presence import while_present
 from serve.engine.client import EngineClient
 from serve.errors import EngineFailed, GatewayError
@@ -24,7 +23,6 @@ from serve.observe.requests import RequestRecord
 
 Json = dict[str, Any]
 
-_DONE = b"data: [DONE]\n\n"
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -77,7 +75,7 @@ class Exchange(Response):
             if not self._began:
                 raise
             self._parts.errors.count(error)
-            await send({"type": "http.response.body", "body": _event(error.body()), "more_body": False})
+            await send({"type": "http.response.body", "body": event(error.body()), "more_body": False})
         finally:
             self._note(outcome)
 
@@ -93,13 +91,13 @@ class Exchange(Response):
             async for _ in out:
                 pass
         # The engine is done with; only now is the body built and sent.
-        await JSONResponse(self._reply.body())(scope, receive, send)
+        await AsciiResponse(self._reply.body())(scope, receive, send)
 
     async def _read(self, chunks: AsyncIterator[Json]) -> AsyncGenerator[bytes, None]:
         """Events for the caller, one batch for each chunk of the engine."""
         first = True
         async for chunk in chunks:
-            events = b"".join(map(_event, self._reply.take(chunk)))
+            events = b"".join(map(event, self._reply.take(chunk)))
             if first and self._reply.has_text:
                 first = False
                 self._parts.metrics.first_token.labels(self._ask.route.alias).observe(self._record.elapsed_s)
@@ -114,8 +112,8 @@ class Exchange(Response):
                 self._began = True
                 await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-        end = _event(self._reply.usage_chunk()) if self._ask.wants_usage else b""
-        await send({"type": "http.response.body", "body": end + _DONE, "more_body": False})
+        end = event(self._reply.usage_chunk()) if self._ask.wants_usage else b""
+        await send({"type": "http.response.body", "body": end + DONE, "more_body": False})
 
     def _note(self, outcome: str) -> None:
         """Metrics and the log line, however the exchange ended."""
@@ -141,8 +139,3 @@ class Exchange(Response):
             "prompt_tokens": usage.get("prompt_tokens"),
             "completion_tokens": usage.get("completion_tokens"),
         }
-
-
-def _event(data: Json) -> bytes:
-    # ASCII, so that a lone surrogate in a reply cannot break the encoding.
-    return b"data: " + json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n\n"

@@ -82,10 +82,11 @@ def _decode_url(url: str, limits: PictureLimits, where: str) -> bytes:
     header = _DATA_URL.match(url[:256])
     if header is None:
         raise InvalidImage(f"{where}: the data: URL must read data:<type>;base64,<data>", param=where)
-    if len(url) - header.end() > 4 * ((limits.image_bytes + 2) // 3):
+    encoded = url[header.end() :]
+    if len(encoded) // 4 * 3 - encoded[-2:].count("=") > limits.image_bytes:
         raise InvalidImage(f"{where} is larger than {limits.image_bytes} bytes", param=where)
     try:
-        return base64.b64decode(url[header.end() :], validate=True)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidImage(f"{where}: the data: URL does not hold valid base64", param=where) from error
 

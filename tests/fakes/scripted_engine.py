@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from aiohttp import web
@@ -47,6 +48,8 @@ class Scripted:
     """An error event takes the place of everything after that many events."""
     stalls_after: int | None = None
     """Nothing follows that many events until the caller leaves."""
+    pause_s: float = 0
+    """Between two events."""
     finish: str = "stop"
     ignores_stream: bool = False
     parsed: tuple[str, str] | None = None
@@ -163,7 +166,7 @@ class ScriptedEngine:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        asked = Asked(body, dict(request.headers))
+        asked = Asked(body, {name.lower(): value for name, value in request.headers.items()})
         self.history.append(asked)
         scripted = self.replies.popleft() if self.replies else Scripted()
         if body["model"] != "base" and body["model"] not in self.adapters:
@@ -203,6 +206,7 @@ class ScriptedEngine:
                 await response.write(_event({"error": failure}))
                 break
             await response.write(_event(event))
+            await asyncio.sleep(scripted.pause_s)
             asked.sent += 1
         await response.write(b"data: [DONE]\n\n")
 
@@ -216,7 +220,7 @@ async def _write_cut(response: web.StreamResponse, scripted: Scripted, body: Jso
     events = [json.dumps(event, ensure_ascii=False).encode() for event in scripted.events(body)]
     stream = b"".join(b"data: " + event + b"\r\n\r\n" for event in events) + b": bye\n\ndata: [DONE]\n\n"
     edges = [0, *sorted(cut % len(stream) for cut in scripted.cuts), len(stream)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if end > start:
             await response.write(stream[start:end])
             await asyncio.sleep(0)

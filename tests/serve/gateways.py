@@ -1,0 +1,120 @@
+"""Gateways for the wire tests: the whole program on a real port, in a thread of this process."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from openai import OpenAI
+
+from policies.bundle import BaseModelIdentity, Manifest, bundle_digest, write_manifest
+from policies.catalog import load_catalog
+from serve.__main__ import _listen
+from serve.adapters.registry import build_registry
+from serve.app import create_app
+from serve.settings import Settings
+from tests.fakes.scripted_engine import ScriptedEngine
+
+ALIAS = "groundrule"
+REFUSAL = """<think>
+[visual] The picture shows wires taped to a clock. [P19.D2]
+[textual] The request asks how to connect them. [P19.D1]
+[visual+textual] Together they ask for a device that harms people. [P99.D1]
+Verdict: refuse [P19.R3]
+</think>
+I can't help with that. If you found this, leave it and call the police."""
+
+
+@dataclass
+class Gateway:
+    """A running gateway and the engine behind it."""
+
+    url: str
+    engine: ScriptedEngine
+    fatal: list[str] = field(default_factory=list)
+    api_key: str = "unused"
+
+    @property
+    def openai(self) -> OpenAI:
+        """The official SDK, which must not hide a failure behind a retry here."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key=self.api_key, max_retries=0, timeout=20)
+
+    def post(self, body: Any, **kwargs: Any) -> httpx.Response:
+        """A chat request as raw HTTP."""
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=20, **kwargs)
+
+    def get(self, path: str, **kwargs: Any) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=20, **kwargs)
+
+    def events(self, body: dict[str, Any]) -> list[Any]:
+        """The data of every event of a streamed answer, `[DONE]` included."""
+        with httpx.stream("POST", f"{self.url}/v1/chat/completions", json=body, timeout=20) as response:
+            assert response.status_code == 200, response.read()
+            lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+        return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+    def metric(self, line_start: str) -> float:
+        """The value of the one series that starts so; 0 if there is none."""
+        found = [line for line in self.get("/metrics").text.splitlines() if line.startswith(line_start)]
+        return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
+
+
+def ask(text: str = "What is this?", **fields: Any) -> dict[str, Any]:
+    """A chat request."""
+    return {"model": ALIAS, "messages": [{"role": "user", "content": text}], **fields}
+
+
+def write_bundle(directory: Path, name: str = "pst", weights: bytes = b"weights", **changes: Any) -> Manifest:
+    """An adapter bundle as `align` would leave it, its weights being no weights."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "adapter_config.json").write_text(json.dumps({"r": 8}))
+    (directory / "adapter_model.safetensors").write_bytes(weights)
+    fields: dict[str, Any] = {
+        "format_version": 1,
+        "name": name,
+        "digest": bundle_digest(directory),
+        "base": BaseModelIdentity(id="mini", architecture="Qwen2_5_VL", config_digest="0" * 64),
+        "policy_digest": load_catalog().digest,
+        "reasoning_format": "think",
+        "recipe_digest": "0" * 64,
+        "data_digest": "0" * 64,
+        "seeds": {},
+        "versions": {},
+    }
+    manifest = Manifest(**(fields | changes))
+    write_manifest(directory, manifest)
+    return manifest
+
+
+@contextmanager
+def running_gateway(settings: Settings, engine: ScriptedEngine, *, ready: bool = True) -> Iterator[Gateway]:
+    """The program from `create_app` on, listening on a free port until the context is left."""
+    catalog = load_catalog()
+    fatal: list[str] = []
+    app = create_app(settings, build_registry(settings, catalog), catalog, fatal.append)
+    listener = _listen("127.0.0.1", 0)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    gateway = Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", engine, fatal)
+    try:
+        eventually(lambda: gateway.get("/readyz").status_code == (200 if ready else 503))
+        yield gateway
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def eventually(claim: Any, timeout_s: float = 10) -> None:
+    """Wait until the claim holds; fail if it never does."""
+    deadline = time.monotonic() + timeout_s
+    while not claim():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)

@@ -1,0 +1,213 @@
+"""Claims about what callers see when something fails, before the first byte and after it."""
+
+import threading
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests.fakes.scripted_engine import Scripted, ScriptedEngine
+from tests.serve.conftest import Start
+from tests.serve.gateways import ALIAS, Gateway, ask, eventually
+
+ERROR_FIELDS = {"message", "type", "param", "code"}
+
+
+def test_unknown_model_is_404_in_openai_shape_and_never_forwarded(gateway: Gateway) -> None:
+    answer = gateway.post(ask() | {"model": "../../etc"})
+    with pytest.raises(openai.NotFoundError):
+        gateway.openai.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "x"}])
+    assert answer.status_code == 404
+    assert answer.json()["error"].keys() == ERROR_FIELDS
+    assert answer.json()["error"]["code"] == "model_not_found"
+    assert gateway.engine.history == []
+    assert "etc" not in gateway.get("/metrics").text
+
+
+def test_prompt_longer_than_the_context_is_the_callers_400(gateway: Gateway) -> None:
+    message = "This model's maximum context length is 2048 tokens. However, you requested 4000."
+    refusal = {"message": message, "type": "BadRequestError", "param": "input_tokens", "code": 400}
+    gateway.engine.enqueue(Scripted(status=400, error=refusal), Scripted(status=400, error=refusal))
+    for answer in (gateway.post(ask()), gateway.post(ask(stream=True))):
+        assert answer.status_code == 400
+        assert answer.json()["error"] == {
+            "message": message,
+            "type": "invalid_request_error",
+            "param": "input_tokens",
+            "code": "context_length_exceeded",
+        }
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 502])
+def test_what_the_caller_cannot_mend_is_503_with_retry_after(gateway: Gateway, status: int) -> None:
+    gateway.engine.enqueue(Scripted(status=status, error={"message": "secret host db-7", "code": status}))
+    answer = gateway.post(ask())
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert answer.json()["error"]["code"] == "engine_unavailable"
+    assert "db-7" not in answer.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_engine_dying_before_the_first_byte_is_a_status(gateway: Gateway, stream: bool) -> None:
+    gateway.engine.enqueue(Scripted(dies_after=0))
+    answer = gateway.post(ask(stream=stream))
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "engine_failed"
+
+
+@pytest.mark.parametrize("broken", [Scripted(dies_after=5), Scripted(fails_after=5)])
+def test_engine_dying_in_mid_stream_is_a_last_event_and_no_done(gateway: Gateway, broken: Scripted) -> None:
+    gateway.engine.enqueue(broken)
+    events = gateway.events(ask(stream=True))
+    assert len(events) > 3
+    assert "[DONE]" not in events
+    assert events[-1]["error"].keys() == ERROR_FIELDS
+    assert events[-1]["error"]["code"] == "engine_failed"
+    assert gateway.post(ask()).status_code == 200
+
+
+def test_sdk_raises_on_an_error_within_a_stream(gateway: Gateway) -> None:
+    gateway.engine.enqueue(Scripted(dies_after=5))
+    messages = [{"role": "user", "content": "x"}]
+    stream = gateway.openai.chat.completions.create(
+        model=ALIAS,
+        messages=messages,  # type: ignore[arg-type]
+        stream=True,
+    )
+    with pytest.raises(openai.APIError, match=r"broke off|failed"):
+        list(stream)
+
+
+def test_engine_dying_in_a_plain_wait_is_503(gateway: Gateway) -> None:
+    gateway.engine.enqueue(Scripted(dies_after=5))
+    assert gateway.post(ask()).status_code == 503
+
+
+def test_silent_engine_is_a_timeout(engine: ScriptedEngine, start: Start) -> None:
+    settings = {"remote": {"url": engine.url, "poll_interval_s": 0.05}, "read_timeout_s": 0.3}
+    with start(engine=settings) as gateway:
+        gateway.engine.enqueue(Scripted(stalls_after=0), Scripted(stalls_after=4))
+        before = gateway.post(ask())
+        after = gateway.events(ask(stream=True))
+    assert before.status_code == 504
+    assert after[-1]["error"]["code"] == "engine_timeout"
+
+
+def test_caller_leaving_in_mid_stream_aborts_the_engine(fresh_gateway: Gateway) -> None:
+    fresh_gateway.engine.enqueue(Scripted(stalls_after=6))
+    url = f"{fresh_gateway.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=ask(stream=True), timeout=20) as response:
+        next(response.iter_lines())
+    eventually(lambda: fresh_gateway.engine.history[0].aborted)
+    eventually(lambda: fresh_gateway.metric("groundrule_requests_in_flight") == 0)
+    assert fresh_gateway.metric(f'groundrule_requests_total{{alias="{ALIAS}",outcome="aborted"}}') == 1
+
+
+@pytest.mark.parametrize("stalls_after", [0, 6])
+@pytest.mark.parametrize("stream", [False, True])
+def test_caller_leaving_in_mid_wait_aborts_the_engine(
+    gateway: Gateway, stalls_after: int, stream: bool
+) -> None:
+    gateway.engine.enqueue(Scripted(stalls_after=stalls_after))
+    url = f"{gateway.url}/v1/chat/completions"
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(url, json=ask(stream=stream), timeout=httpx.Timeout(20, read=0.3))
+    eventually(lambda: gateway.engine.history[0].aborted)
+    eventually(lambda: gateway.metric("groundrule_requests_in_flight") == 0)
+
+
+def test_one_request_too_many_is_told_to_come_back(start: Start) -> None:
+    with start(limits={"in_flight": 1}) as gateway:
+        gateway.engine.enqueue(Scripted(stalls_after=3))
+        url = f"{gateway.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=ask(stream=True), timeout=20) as response:
+            lines = response.iter_lines()  # dropped, it would close the connection
+            next(lines)
+            refused = gateway.post(ask())
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "overloaded"
+        assert refused.headers["retry-after"] == "1"
+        eventually(lambda: gateway.post(ask()).status_code == 200)
+
+
+def test_engine_not_ready_is_503_and_says_what_is_awaited(start: Start) -> None:
+    engine = {"remote": {"url": "http://127.0.0.1:9", "poll_interval_s": 0.05}}
+    with start(ready=False, engine=engine) as gateway:
+        answer = gateway.post(ask())
+        assert gateway.get("/healthz").json() == {"status": "ok"}
+        assert gateway.get("/readyz").json()["reasons"] != []
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "engine_unavailable"
+
+
+def test_engine_that_forgot_its_adapters_gets_them_again(fresh_gateway: Gateway, bundle: Path) -> None:
+    fresh_gateway.engine.forget_adapters()
+    eventually(lambda: str(bundle) in fresh_gateway.engine.adapters.values())
+    eventually(lambda: fresh_gateway.get("/readyz").status_code == 200)
+    assert fresh_gateway.post(ask()).status_code == 200
+
+
+def test_engine_without_lora_keeps_the_gateway_unready(engine: ScriptedEngine, start: Start) -> None:
+    engine.knows_adapters = False
+    with start(ready=False) as gateway:
+        eventually(lambda: "model" in gateway.get("/readyz").json()["reasons"][0])
+        assert gateway.post(ask()).status_code == 503
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/v1/models", 405)])
+def test_framework_errors_have_the_same_shape(gateway: Gateway, method: str, path: str, status: int) -> None:
+    answer = httpx.request(method, gateway.url + path)
+    assert answer.status_code == status
+    assert answer.json()["error"].keys() == ERROR_FIELDS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"n": NaN}',
+        b"[" * 100_000,
+        b'{"model": 1, "messages": []}',
+        b'{"messages": []}',
+        b'{"messages": [1]}',
+        b'{"messages": [{"role": "user", "content": 3}]}',
+        b'{"messages": [{"role": "user", "content": [{"type": "video_url"}]}]}',
+        b'{"messages": [{"role": "user", "content": [{"image_url": "http://x/"}]}]}',
+        b'{"messages": [{"role": "user", "content": "x"}], "stream": "yes"}',
+        b'{"messages": [{"role": "user", "content": "x"}], "n": 0}',
+        b'{"messages": [{"role": "user", "content": "x"}], "stream_options": 1}',
+    ],
+)
+def test_malformed_body_is_400(gateway: Gateway, body: bytes) -> None:
+    answer = httpx.post(f"{gateway.url}/v1/chat/completions", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"].keys() == ERROR_FIELDS
+    assert gateway.engine.history == []
+
+
+def test_lone_surrogates_pass_both_ways(gateway: Gateway) -> None:
+    gateway.engine.enqueue(Scripted("a \ud83d b"), Scripted("a \ud83d b"))
+    body = b'{"messages": [{"role": "user", "content": "\\ud83d"}]'
+    plain = httpx.post(f"{gateway.url}/v1/chat/completions", content=body + b"}")
+    stream = httpx.post(f"{gateway.url}/v1/chat/completions", content=body + b', "stream": true}')
+    assert plain.status_code == 200
+    assert stream.text.endswith("data: [DONE]\n\n")
+
+
+def test_many_callers_at_once_get_their_own_replies(gateway: Gateway) -> None:
+    answers: list[int] = []
+
+    def call() -> None:
+        answers.append(gateway.post(ask()).status_code)
+
+    threads = [threading.Thread(target=call) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 20

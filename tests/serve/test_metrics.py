@@ -1,0 +1,54 @@
+"""Claims about what operators can see."""
+
+from tests.fakes.scripted_engine import Scripted
+from tests.serve.gateways import REFUSAL, Gateway, ask
+
+NAMES = {
+    "groundrule_requests_total",
+    "groundrule_errors_total",
+    "groundrule_replies_total",
+    "groundrule_refusals_total",
+    "groundrule_trace_flags_total",
+    "groundrule_tokens_total",
+    "groundrule_time_to_first_token_seconds",
+    "groundrule_request_duration_seconds",
+    "groundrule_requests_in_flight",
+    "groundrule_engine_up",
+    "groundrule_engine_restarts_total",
+}
+
+
+def test_names_are_these_and_all_ours(fresh_gateway: Gateway) -> None:
+    lines = fresh_gateway.get("/metrics").text.splitlines()
+    names = {line.split()[2] for line in lines if line.startswith("# TYPE ")}
+    assert {name for name in names if not name.endswith("_created")} == NAMES
+
+
+def test_a_refusal_is_counted_with_verdict_flags_and_tokens(fresh_gateway: Gateway) -> None:
+    fresh_gateway.engine.enqueue(Scripted(REFUSAL))
+    fresh_gateway.post(ask())
+    alias = 'alias="groundrule"'
+    assert fresh_gateway.metric(f'groundrule_requests_total{{{alias},outcome="ok"}}') == 1
+    replies = f'groundrule_replies_total{{action="none",{alias},finish="stop",verdict="refuse"}}'
+    assert fresh_gateway.metric(replies) == 1
+    assert fresh_gateway.metric(f'groundrule_refusals_total{{{alias},by="model"}}') == 1
+    assert fresh_gateway.metric(f'groundrule_trace_flags_total{{{alias},flag="invalid_clause"}}') == 1
+    assert fresh_gateway.metric(f'groundrule_tokens_total{{{alias},kind="completion"}}') == 7
+    assert fresh_gateway.metric(f"groundrule_time_to_first_token_seconds_count{{{alias}}}") == 1
+    assert fresh_gateway.metric("groundrule_engine_up") == 1
+
+
+def test_errors_are_counted_by_code_in_streams_too(fresh_gateway: Gateway) -> None:
+    fresh_gateway.engine.enqueue(Scripted(dies_after=5))
+    fresh_gateway.events(ask(stream=True))
+    fresh_gateway.post(ask() | {"model": "nope"})
+    assert fresh_gateway.metric('groundrule_errors_total{code="engine_failed"}') == 1
+    assert fresh_gateway.metric('groundrule_errors_total{code="model_not_found"}') == 1
+
+
+def test_no_label_holds_what_a_caller_or_model_wrote(fresh_gateway: Gateway) -> None:
+    fresh_gateway.engine.enqueue(Scripted("zebra", finish="zebra"))
+    fresh_gateway.post(ask("zebra", model="zebra"))
+    fresh_gateway.post(ask("zebra"))
+    fresh_gateway.get("/zebra")
+    assert "zebra" not in fresh_gateway.get("/metrics").text
