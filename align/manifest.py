@@ -35,14 +35,12 @@ class Origin(_Frozen):
     stage: str
     recipe_digest: str
     """Over the parts of the recipe that the stage reads, less what only sets its pace."""
-    seed: int
     inputs: dict[str, str]
-    """SHA-256 by name: rows of earlier stages by their path, policies by their catalog."""
+    """SHA-256 by name: what earlier stages left, and the catalog of policies."""
 
     def differences(self, other: "Origin") -> list[str]:
         """What changed, in words for a message."""
         found = [f"the recipe's part for {self.stage}"] if self.recipe_digest != other.recipe_digest else []
-        found += ["the seed"] if self.seed != other.seed else []
         names = sorted(self.inputs.keys() | other.inputs.keys())
         return found + [name for name in names if self.inputs.get(name) != other.inputs.get(name)]
 
@@ -52,9 +50,11 @@ class StageManifest(_Frozen):
 
     format_version: int = Field(1, ge=1, le=1)
     origin: Origin
+    seed: int
+    """The recipe's; part of the origin of those stages that draw by it."""
     rows: int
-    rows_digest: str | None
-    """SHA-256 of the stage's rows; None where it leaves something else."""
+    result_digest: str
+    """SHA-256 of what the stage leaves: of its rows, or of an adapter's weights and config."""
     dropped: dict[str, int]
     """Rows dropped, by reason."""
     versions: dict[str, str]
@@ -88,6 +88,12 @@ def begin(directory: Path, origin: Origin) -> None:
         )
 
 
+def origin_differs(directory: Path, origin: Origin) -> bool:
+    """Whether the directory holds what was made from something else."""
+    found = _read(directory / ORIGIN_FILE, Origin)
+    return found is not None and bool(found.differences(origin))
+
+
 def forget(directory: Path) -> None:
     """Discard what a stage left: the manifest goes first, so that no moment shows a false "complete"."""
     (directory / MANIFEST_FILE).unlink(missing_ok=True)
@@ -103,7 +109,7 @@ def file_digest(path: Path) -> str:
 
 def versions() -> dict[str, str]:
     """What the rows were made with."""
-    packages = ("groundrule-platform", "pydantic", "pillow")
+    packages = ("groundrule-platform", "pillow", "pydantic")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 

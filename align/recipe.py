@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from align.records import PolicyId
@@ -68,7 +76,7 @@ class Trajectories(Part):
     without_effect_on_rows: ClassVar[frozenset[str]] = frozenset({"endpoint", "max_dropped_share"})
 
     teacher: Literal["oracle", "endpoint"]
-    """`oracle` starts the lab's scripted teacher in this process; `endpoint` asks any OpenAI-compatible server."""
+    """`oracle` starts the lab's scripted teacher in this process; `endpoint` asks an OpenAI-compatible server."""
     model: str = Field(min_length=1)
     temperature: float = Field(ge=0)
     max_tokens: PositiveInt
@@ -132,10 +140,14 @@ class Bundle(Part):
 class Evaluate(Part):
     """What the adapter is measured on before it is published."""
 
+    without_effect_on_rows: ClassVar[frozenset[str]] = frozenset({"base_url", "concurrency"})
+
     split: str = Field(pattern=r"^[a-z]+$")
     count: PositiveInt
     max_tokens: PositiveInt
-    batch_size: PositiveInt
+    base_url: str = Field(pattern=r"^https?://")
+    """A gateway that serves the bundle under its name: what is counted is what a caller gets."""
+    concurrency: PositiveInt
 
 
 class Recipe(Part):
@@ -151,6 +163,12 @@ class Recipe(Part):
     sft: Sft
     bundle: Bundle
     evaluate: Evaluate
+
+    def making(self) -> dict[str, Any]:
+        """All that decides an adapter: the recipe less pace, names and evaluation."""
+        parts = (self.queries, self.trajectories, self.gates, self.sft)
+        policies = self.model_dump(mode="json", include={"seed", "policies"})
+        return policies | {type(part).__name__.lower(): part.effective() for part in parts}
 
     def takes(self, category: str | None) -> bool:
         """Whether queries of this category belong to the run."""

@@ -176,10 +176,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
     """Write a whole file of rows atomically; returns how many there are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    count = 0
     with partial.open("wb") as file:
-        for count, row in enumerate(rows, start=1):
-            file.write(encoded(row))
+        count = sum(1 for row in rows if file.write(encoded(row)))
     os.replace(partial, path)
     return count
 

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +118,7 @@ async def serving(oracle: Oracle, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def serve_forever(oracle: Oracle, port: int, announce: Any) -> None:
+async def serve_forever(oracle: Oracle, port: int, announce: Callable[[str], None]) -> None:
     """Listen until cancelled; `announce` gets the base URL."""
     async with serving(oracle, port) as base_url:
         announce(base_url)

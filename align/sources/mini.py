@@ -16,14 +16,15 @@ NAME = "mini"
 LICENCE = "MIT and Apache-2.0 (pictures: align/mini/pictures/NOTICE.md)"
 
 
-def read_queries(split: str, count: int, images: Path, images_name: str) -> Iterator[Query]:
-    """The queries of a split; their pictures are written to `images`, known to rows as `images_name`."""
+def read_queries(split: str, count: int, folder: Path) -> Iterator[Query]:
+    """The queries of a split; their pictures are written below `folder`, a folder of the run directory."""
+    images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     for situation in situations(split, count):
         content = png(situation.scene)
         name = f"{situation.seed.replace(':', '-')}.png"
         (images / name).write_bytes(content)
-        yield _query(situation, split, f"{images_name}/{name}", hashlib.sha256(content).hexdigest())
+        yield _query(situation, split, f"{folder.name}/images/{name}", hashlib.sha256(content).hexdigest())
 
 
 def png(scene: Scene) -> bytes:

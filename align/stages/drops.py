@@ -7,7 +7,7 @@ from align.records import Dropped
 
 
 class StageAborted(Exception):
-    """A stage that lost too many rows; nothing that was paid for is discarded."""
+    """A stage that cannot give what the recipe asks for; nothing that was paid for is discarded."""
 
 
 def counted(dropped: Iterable[Dropped]) -> Counter[str]:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from align.recipe import Gates
 from align.records import Dropped, DropReason, Query, Trajectory
+from align.stages import queries, trajectories
+from align.stages.drops import check_share
+from align.stages.workspace import Made, Workspace
 from policies.catalog import Catalog
 from policies.formats import ReasoningFormat
 from policies.reply import Flag, Source, Trace, Verdict
@@ -25,6 +28,23 @@ LEAKS = re.compile(
     re.IGNORECASE,
 )
 """Phrases that speak of what only a teacher gets; the student has a picture and a question."""
+
+
+def make(workspace: Workspace) -> Made:
+    """Read every trajectory; StageAborted where too many fail."""
+    limits = workspace.recipe.gates
+    asked = {query.id: query for query in workspace.rows(queries.STAGE, Query)}
+    passed: list[Trajectory] = []
+    dropped: list[Dropped] = []
+    for trajectory in workspace.rows(trajectories.STAGE, Trajectory):
+        query = asked[trajectory.query_id]
+        fault = check(query, trajectory, limits, workspace.catalog, workspace.reasoning_format)
+        if fault:
+            dropped.append(fault)
+        else:
+            passed.append(trajectory)
+    check_share(STAGE, dropped, len(passed) + len(dropped), limits.max_dropped_share)
+    return workspace.leave(STAGE, passed, dropped)
 
 
 def check(

@@ -24,9 +24,12 @@ from align.records import (
     mend_torn_line,
     read_rows,
 )
+from align.stages import queries
 from align.stages.drops import check_share
-from align.stages.progress import Advance
+from align.stages.progress import Advance, progress
+from align.stages.workspace import Made, Workspace
 from align.teacher.client import Reply, Teacher, TeacherError, TeacherRejects
+from align.teacher.opening import open_teacher
 from policies.catalog import Catalog
 from policies.formats import ReasoningFormat
 from policies.prompt import Message, student_messages
@@ -77,6 +80,33 @@ class Arrived(AbstractContextManager["Arrived"]):
                     self._dropped_writer.write(result)
 
 
+def make(workspace: Workspace) -> Made:
+    """Ask for what is missing, then leave everything in the queries' order."""
+    asked = list(workspace.rows(queries.STAGE, Query))
+    with Arrived(workspace.folder(STAGE)) as arrived:
+        asyncio.run(_collect_all(workspace, asked, arrived))
+    order = {query.id: place for place, query in enumerate(asked)}
+    return workspace.leave(
+        STAGE,
+        sorted(arrived.rows, key=lambda row: order[row.query_id]),
+        sorted(arrived.dropped, key=lambda row: order[row.id]),
+    )
+
+
+async def _collect_all(workspace: Workspace, asked: Sequence[Query], arrived: Arrived) -> None:
+    recipe = workspace.recipe.trajectories
+    async with open_teacher(workspace.recipe) as teacher:
+        with progress(STAGE, len(asked), len(arrived.finished)) as advance:
+            await collect(
+                asked,
+                asker(teacher, workspace),
+                arrived,
+                concurrency=recipe.endpoint.concurrency,
+                max_dropped_share=recipe.max_dropped_share,
+                advance=advance,
+            )
+
+
 async def collect(
     queries: Sequence[Query],
     ask: Ask,
@@ -124,13 +154,13 @@ async def _one_less(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]
     return running
 
 
-def asker(
-    teacher: Teacher, name: str, catalog: Catalog, reasoning_format: ReasoningFormat, run_directory: Path
-) -> Ask:
-    """How one query becomes a trajectory or a drop; `name` is the teacher's as the recipe gives it."""
+def asker(teacher: Teacher, workspace: Workspace) -> Ask:
+    """How one query becomes a trajectory or a drop."""
+    name = workspace.recipe.trajectories.model
 
     async def ask(query: Query) -> Trajectory | Dropped:
-        messages = teacher_messages(query, read_image(query, run_directory), catalog, reasoning_format)
+        image = read_image(query, workspace.directory)
+        messages = teacher_messages(query, image, workspace.catalog, workspace.reasoning_format)
         try:
             return _trajectory(query, name, await teacher.ask(messages))
         except TeacherError as error:

@@ -1,0 +1,169 @@
+"""`python -m align`: run a recipe, list the sources, and the lab's own tools.
+
+Exit status: 0 done; 1 a stage gave up (too many rows dropped, training failed); 2 something that the
+user can fix, said in one line; 130 interrupted. After 1 and 130 the same command goes on.
+"""
+
+import asyncio
+import difflib
+import random
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from align.manifest import StaleStage
+from align.recipe import RecipeError, load_recipe
+from align.records import RecordError
+from align.run import STAGES, run
+from align.stages.drops import StageAborted
+from policies.bundle import BundleError
+from policies.document import CatalogError
+
+USER_CAN_FIX = (RecipeError, StaleStage, RecordError, BundleError, CatalogError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except USER_CAN_FIX as error:
+        _say(str(error))
+        return 2
+    except StageAborted as error:
+        _say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    return 0
+
+
+def _run(arguments: Namespace) -> None:
+    path: Path = arguments.recipe
+    out: Path = arguments.out or Path("runs") / path.stem
+    run(load_recipe(path), out, redo_from=arguments.redo_from, until=arguments.until)
+
+
+def _sources(_: Namespace) -> None:
+    from align.sources import mini
+
+    _print(f"{mini.NAME}  any number of rows, drawn from seeds  {mini.LICENCE}  ready")
+
+
+def _mini_base(arguments: Namespace) -> None:
+    from align.stages.base_model import build_mini_base
+
+    _say("base: assembling the language layers, the vision tower and the reasoner")
+    built = build_mini_base(arguments.out)
+    _say(f"base: {'written to' if built else 'already in'} {arguments.out}")
+
+
+def _mini_train(arguments: Namespace) -> None:
+    from align.mini.recipe import load_lab_recipe
+
+    recipe = load_lab_recipe(arguments.recipe) if arguments.recipe else load_lab_recipe()
+    from align.mini.train import train_lab  # imports torch
+
+    train_lab(recipe, arguments.work, arguments.first)
+
+
+def _mini_scene(arguments: Namespace) -> None:
+    from align.mini.scenes import draw_scene, render
+    from align.mini.things import THINGS
+    from align.mini.world import draw_situation
+
+    subject: str | None = arguments.subject
+    if subject is None:
+        situation = draw_situation(arguments.seed)
+        scene, words = situation.scene, f"{situation.instruction} [{situation.truth.verdict}]"
+    elif subject in THINGS:
+        scene, words = draw_scene(random.Random(arguments.seed), subject), subject
+    else:
+        near = difflib.get_close_matches(subject, THINGS, n=3) or sorted(THINGS)
+        raise RecipeError(f"--subject {subject!r} is nothing the lab can draw: try {', '.join(near)}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    render(scene).save(arguments.out)
+    _print(words)
+
+
+def _mini_oracle(arguments: Namespace) -> None:
+    from align.mini.oracle import Oracle, serve_forever
+    from align.mini.world import situations
+    from align.stages.progress import track
+
+    known = track(situations(arguments.split, arguments.count), "situations", arguments.count)
+    oracle = Oracle(known)
+    try:
+        asyncio.run(serve_forever(oracle, arguments.port, lambda url: _print(f"oracle ready at {url}")))
+    except OSError as error:
+        raise RecipeError(f"--port {arguments.port} cannot be used: {error.strerror}") from None
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m align", description="From images and instructions to adapters.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_run(commands.add_parser("run", help="make what a recipe says, stage by stage"))
+    sources = commands.add_parser("sources", help="list where queries can come from")
+    sources.set_defaults(command=_sources)
+    lab = commands.add_parser("mini", help="the lab: base model, scenes, scripted teacher")
+    tools = lab.add_subparsers(required=True, metavar="tool")
+    _add_base(tools.add_parser("base", help="write the lab's base model as a checkpoint"))
+    _add_train(tools.add_parser("train", help="train the lab's base model anew (most of an hour)"))
+    _add_scene(tools.add_parser("scene", help="draw a scene"))
+    _add_oracle(tools.add_parser("oracle", help="serve the scripted teacher"))
+    return parser
+
+
+def _add_run(parser: ArgumentParser) -> None:
+    names = ", ".join(stage.name for stage in STAGES)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument(
+        "--from",
+        dest="redo_from",
+        metavar="STAGE",
+        help=f"make this stage again even if it is complete: {names}",
+    )
+    parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    parser.add_argument("--out", type=Path, help="run directory (default: runs/ and the recipe's file name)")
+    parser.set_defaults(command=_run)
+
+
+def _add_base(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True)
+    parser.set_defaults(command=_mini_base)
+
+
+def _add_train(parser: ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, nargs="?", help="default: align/recipes/mini-base.toml")
+    parser.add_argument("--from", dest="first", choices=("eyes", "reasoner"), default="eyes")
+    parser.add_argument("--work", type=Path, default=Path("runs/mini-base"))
+    parser.set_defaults(command=_mini_train)
+
+
+def _add_scene(parser: ArgumentParser) -> None:
+    parser.add_argument("--seed", required=True, help="any text; test:7 is the test split's eighth situation")
+    parser.add_argument("--subject", help="the largest thing in the picture; without it, a whole situation")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.set_defaults(command=_mini_scene)
+
+
+def _add_oracle(parser: ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--count", type=int, default=1000, help="how many situations of the split it knows")
+    parser.set_defaults(command=_mini_oracle)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

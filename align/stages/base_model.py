@@ -1,0 +1,40 @@
+"""The base model that a recipe trains on: a checkpoint of the user's, or the lab's own, built when needed."""
+
+from pathlib import Path
+
+from align.mini.trained import BASE_ADAPTER, TOWER
+from align.recipe import RecipeError
+from align.stages.workspace import Workspace
+
+MINI = "mini"
+
+
+def base_directory(workspace: Workspace) -> Path:
+    """Where the base model lies; the lab's is built into the run directory."""
+    base = workspace.recipe.sft.base
+    if base == MINI:
+        build_mini_base(workspace.folder("base"))
+        return workspace.folder("base")
+    if not (Path(base) / "config.json").is_file():
+        raise RecipeError(f"[sft] base = {base!r}: no config.json there, so it is not a model directory")
+    return Path(base)
+
+
+def base_id(workspace: Workspace) -> str:
+    """What the base model is called in a bundle."""
+    from align.mini.base import BASE_ID  # imports torch
+
+    base = workspace.recipe.sft.base
+    return BASE_ID if base == MINI else Path(base).name
+
+
+def build_mini_base(directory: Path) -> bool:
+    """Write the lab's checkpoint; False if it was there already, RecipeError without the trained weights."""
+    if missing := [path.name for path in (TOWER, BASE_ADAPTER) if not path.exists()]:
+        raise RecipeError(
+            f"the lab's trained weights are missing ({', '.join(missing)} in align/mini/weights): "
+            "restore them from the repository, or train them with `python -m align mini train`"
+        )
+    from align.mini.base import save_base  # imports torch
+
+    return save_base(directory, TOWER, BASE_ADAPTER)
