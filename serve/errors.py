@@ -24,6 +24,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+_TOO_LONG = ("maximum context length", "maximum model length")
+
 
 class GatewayError(Exception):
     """Base of everything that is answered with an error body."""
@@ -69,7 +71,7 @@ class EngineRejected(InvalidRequest):
         super().__init__(message, param=param)
         self.status = status
         # The only refusal that callers need to tell apart, and vLLM gives it no code of its own.
-        if "maximum context length" in message or "max_model_len" in message:
+        if any(sign in message for sign in _TOO_LONG):
             self.code = "context_length_exceeded"
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,8 @@ def test_changed_weights_are_refused(build: Build, base: Path, tmp_path: Path) -
 def test_bundle_for_other_circumstances_is_refused(
     build: Build, base: Path, tmp_path: Path, changes: dict[str, object], says: str
 ) -> None:
-    write_bundle(tmp_path / "a", **({"base": identity(base)} | changes))
+    fields: dict[str, Any] = {"base": identity(base)}
+    write_bundle(tmp_path / "a", **(fields | changes))
     with pytest.raises(AdapterRefused, match=says):
         build({"bundle": tmp_path / "a"})
 

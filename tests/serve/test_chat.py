@@ -83,18 +83,13 @@ def test_streamed_text_is_the_plain_text(gateway: Gateway) -> None:
 
 def test_official_sdk_reads_both(gateway: Gateway) -> None:
     gateway.engine.enqueue(Scripted(REFUSAL), Scripted(REFUSAL))
-    messages = [{"role": "user", "content": "What is this?"}]
-    plain = gateway.openai.chat.completions.create(model=ALIAS, messages=messages)  # type: ignore[arg-type]
-    stream = gateway.openai.chat.completions.create(
-        model=ALIAS,
-        messages=messages,  # type: ignore[arg-type]
-        stream=True,
-        stream_options={"include_usage": True},
-    )
+    completions: Any = gateway.openai.chat.completions
+    plain = completions.create(**ask())
+    stream = completions.create(**ask(stream=True, stream_options={"include_usage": True}))
     chunks = list(stream)
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert plain.choices[0].message.content == text
-    assert plain.choices[0].message.safety == expected_safety(gateway)  # type: ignore[attr-defined]
+    assert plain.choices[0].message.safety == expected_safety(gateway)
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 7
 
@@ -143,7 +138,12 @@ def test_too_many_choices_are_refused_by_name(gateway: Gateway) -> None:
 
 
 def test_engine_gets_unknown_fields_untouched_and_always_streams(gateway: Gateway) -> None:
-    unknown = {"temperature": 0.25, "seed": 7, "structured_outputs": {"grammar": "x"}, "brand_new": [1]}
+    unknown: dict[str, Any] = {
+        "temperature": 0.25,
+        "seed": 7,
+        "structured_outputs": {"grammar": "x"},
+        "new": [1],
+    }
     gateway.post(ask(**unknown))
     (asked,) = gateway.engine.history
     assert {key: asked.body[key] for key in unknown} == unknown

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -70,12 +71,8 @@ def test_engine_dying_in_mid_stream_is_a_last_event_and_no_done(gateway: Gateway
 
 def test_sdk_raises_on_an_error_within_a_stream(gateway: Gateway) -> None:
     gateway.engine.enqueue(Scripted(dies_after=5))
-    messages = [{"role": "user", "content": "x"}]
-    stream = gateway.openai.chat.completions.create(
-        model=ALIAS,
-        messages=messages,  # type: ignore[arg-type]
-        stream=True,
-    )
+    completions: Any = gateway.openai.chat.completions
+    stream = completions.create(**ask(stream=True))
     with pytest.raises(openai.APIError, match=r"broke off|failed"):
         list(stream)
 
