@@ -76,7 +76,7 @@ class Trajectories(Part):
     without_effect_on_rows: ClassVar[frozenset[str]] = frozenset({"endpoint", "max_dropped_share"})
 
     teacher: Literal["oracle", "endpoint"]
-    """`oracle` starts the lab's scripted teacher in this process; `endpoint` asks an OpenAI-compatible server."""
+    """`oracle`: the lab's scripted teacher, in this process; `endpoint`: an OpenAI-compatible server."""
     model: str = Field(min_length=1)
     temperature: float = Field(ge=0)
     max_tokens: PositiveInt

@@ -155,7 +155,7 @@ def _result_digest(workspace: Workspace, name: str) -> str:
     folder = workspace.folder(name)
     manifest = read_manifest(folder)
     if manifest is None:
-        raise StaleStage(f"{folder} is not complete: run again without --from")
+        raise RuntimeError(f"{name} is read before it is complete: the graph is out of order")
     rows_path = folder / ROWS_FILE
     if rows_path.exists() and file_digest(rows_path) != manifest.result_digest:
         raise StaleStage(f"{rows_path} was changed after it was written: make it again with --from {name}")

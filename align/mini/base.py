@@ -4,6 +4,8 @@ Qwen2.5-VL is R1-Onevision's own architecture. Llama and Qwen2 differ only by th
 The base adapter (the unaligned reasoner's LoRA) is merged in, so the result is a plain checkpoint directory.
 """
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -25,12 +27,14 @@ from transformers import (
 )
 
 from align.mini.language import VOCABULARY_MULTIPLE, load_language_model, load_tokenizer
+from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 
 PICTURE_SIZE = 112
 """Pixels on a side; 16 image tokens."""
 PATCH_SIZE = 14
 MERGE = 2
 BASE_ID = "groundrule-mini"
+STAMP_FILE = "groundrule.json"
 
 # Of SmolLM2's 30 layers, those whose removal hurt a fixed text least stayed (greedy search, docs/decisions.md).
 KEPT_LAYERS = (0, 1, 2, 8, 9, 10, 11, 19, 21, 24, 28, 29)
@@ -149,14 +153,31 @@ def processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLProcessor:
     )
 
 
-def save_base(directory: Path, tower: Path | None, adapter: Path | None) -> None:
-    """Write the base checkpoint; the directory appears whole or not at all."""
-    model, tokenizer = assemble(tower, adapter)
-    partial = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    processor(tokenizer).save_pretrained(partial)
-    (partial / "groundrule.json").write_text(json.dumps({"id": BASE_ID, "layers": list(KEPT_LAYERS)}) + "\n")
-    shutil.rmtree(directory, ignore_errors=True)
+def save_base(directory: Path, tower: Path | None, adapter: Path | None) -> bool:
+    """Write the base checkpoint unless it is there already; True if it was built.
+
+    The directory appears whole or not at all, and several processes may ask for it at once.
+    """
+    stamp = _stamp(tower, adapter)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(partial, directory)
+    with (directory.parent / f".{directory.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (directory / STAMP_FILE).is_file() and (directory / STAMP_FILE).read_text() == stamp:
+            return False
+        partial = directory.with_name(f".{directory.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        model, tokenizer = assemble(tower, adapter)
+        model.save_pretrained(partial)
+        processor(tokenizer).save_pretrained(partial)
+        (partial / STAMP_FILE).write_text(stamp)
+        shutil.rmtree(directory, ignore_errors=True)
+        os.replace(partial, directory)
+    return True
+
+
+def _stamp(tower: Path | None, adapter: Path | None) -> str:
+    """What a base directory was made of; a change in any of it makes the directory stale."""
+    parts = [tower, *((adapter / CONFIG_FILE, adapter / WEIGHTS_FILE) if adapter else ())]
+    digests = [hashlib.sha256(part.read_bytes()).hexdigest() for part in parts if part]
+    made_of = {"id": BASE_ID, "layers": KEPT_LAYERS, "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
+    return json.dumps(made_of | {"weights": digests}, indent=2) + "\n"

@@ -86,11 +86,8 @@ def make(workspace: Workspace) -> Made:
     with Arrived(workspace.folder(STAGE)) as arrived:
         asyncio.run(_collect_all(workspace, asked, arrived))
     order = {query.id: place for place, query in enumerate(asked)}
-    return workspace.leave(
-        STAGE,
-        sorted(arrived.rows, key=lambda row: order[row.query_id]),
-        sorted(arrived.dropped, key=lambda row: order[row.id]),
-    )
+    rows = sorted(arrived.rows, key=lambda row: order[row.query_id])
+    return workspace.leave(STAGE, rows, sorted(arrived.dropped, key=lambda row: order[row.id]))
 
 
 async def _collect_all(workspace: Workspace, asked: Sequence[Query], arrived: Arrived) -> None:

@@ -17,7 +17,9 @@ async def open_teacher(recipe: Recipe) -> AsyncIterator[Teacher]:
     sampling = Sampling(wanted.model, wanted.temperature, wanted.max_tokens, recipe.seed)
     api_key = _api_key(wanted.endpoint)
     async with AsyncExitStack() as stack:
-        base_url = wanted.endpoint.base_url or await stack.enter_async_context(serving(_oracle(recipe)))
+        base_url = wanted.endpoint.base_url
+        if base_url is None:
+            base_url = await stack.enter_async_context(serving(_oracle(recipe)))
         yield await stack.enter_async_context(Teacher(base_url, wanted.endpoint, sampling, api_key=api_key))
 
 
