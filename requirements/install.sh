@@ -33,6 +33,9 @@ if command -v flock >/dev/null && ! flock -n 9; then
 fi
 is_ready && exit 0
 
+if [ "$2" = cuda ] && ! nvidia-smi -L >/dev/null 2>&1; then
+    fail "MODEL needs a CUDA GPU, and nvidia-smi finds none here; without MODEL the demo runs on the CPU"
+fi
 command -v cc >/dev/null || command -v gcc >/dev/null || fail "no C compiler found (cc): the engine needs one"
 echo "groundrule: installing $lock into $venv (once; about 6 GB on disk)"
 if ! [ -x "$venv/bin/python" ]; then
