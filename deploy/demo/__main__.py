@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = parser.parse_args(arguments).record
     console = Console(record=True, width=WIDTH) if record else Console()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     try:
         code = run(make_plan({**os.environ, **({"DEMO_ONCE": "1"} if record else {})}), console)
         if record and code == 0:
@@ -90,8 +90,8 @@ def _print_snippets(console: Console, plan: Plan, gateway: Gateway, case: Case) 
 
 
 def _stay(console: Console, gateway: Gateway) -> None:
-    console.print(Text(f"\nThe gateway stays up at {gateway.base_url}; Ctrl-C stops it.", "bold"))
     try:
+        console.print(Text(f"\nThe gateway stays up at {gateway.base_url}; Ctrl-C stops it.", "bold"))
         gateway.wait()
     except KeyboardInterrupt:
         console.print("\nStopping …")
@@ -111,7 +111,7 @@ def _run_directory() -> Iterator[Path]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def interrupt(number: int, frame: FrameType | None) -> None:
     """End as Ctrl-C does, so that the gateway is stopped."""
     raise KeyboardInterrupt
 
