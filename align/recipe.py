@@ -7,6 +7,7 @@ line that names it. The environment changes nothing but keys of endpoints, which
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -23,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from align.records import PolicyId
+from align.records import POLICY_ID
 from policies.formats import FORMATS
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -150,13 +152,23 @@ class Evaluate(Part):
     concurrency: PositiveInt
 
 
+def _chosen_policies(value: object) -> tuple[str, ...] | None:
+    """None for all of them: one message here is clearer than one for each branch of a union."""
+    if value == "all":
+        return None
+    ids = value if isinstance(value, list) else []
+    if not ids or not all(isinstance(id_, str) and re.fullmatch(POLICY_ID, id_) for id_ in ids):
+        raise ValueError('give "all" or a list of ids such as ["P01", "P19"]')
+    return tuple(ids)
+
+
 class Recipe(Part):
     """A whole recipe."""
 
     seed: int
     """Sent to the teacher, which may sample; training has a seed of its own."""
-    policies: Literal["all"] | Annotated[tuple[PolicyId, ...], Field(strict=False, min_length=1)]
-    """Queries of other policies are left out; those near no policy stay."""
+    policies: Annotated[tuple[str, ...] | None, PlainValidator(_chosen_policies)]
+    """`"all"` or a list of ids. Queries of other policies are left out; those near no policy stay."""
     queries: Queries
     trajectories: Trajectories
     gates: Gates
@@ -172,7 +184,7 @@ class Recipe(Part):
 
     def takes(self, category: str | None) -> bool:
         """Whether queries of this category belong to the run."""
-        return category is None or self.policies == "all" or category in self.policies
+        return category is None or self.policies is None or category in self.policies
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -196,7 +208,7 @@ def digest_of(content: object) -> str:
 
 
 def _fault(fault: ErrorDetails) -> str:
-    where = [str(part) for part in fault["loc"] if part not in _UNION_LABELS]
+    where = [str(part) for part in fault["loc"]]
     key = ".".join(where)
     match fault["type"]:
         case "extra_forbidden":
@@ -204,10 +216,6 @@ def _fault(fault: ErrorDetails) -> str:
         case "missing":
             return f"key {key!r} is missing"
     return f"key {key!r}: {fault['msg'].removeprefix('Value error, ')}"
-
-
-_UNION_LABELS = frozenset({"literal['all']", "tuple[constrained-str,...]"})
-"""Pydantic's words for the branches of a union; no keys of a recipe."""
 
 
 def _suggestion(where: list[str]) -> str:

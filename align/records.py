@@ -14,7 +14,8 @@ from typing import IO, Annotated, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-PolicyId = Annotated[str, Field(pattern=r"^P[0-9]{2}$")]
+POLICY_ID = r"^P[0-9]{2}$"
+PolicyId = Annotated[str, Field(pattern=POLICY_ID)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
