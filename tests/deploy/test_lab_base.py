@@ -1,64 +1,38 @@
-"""Building the mini model: once, whoever asks; again when what it is made of has changed."""
+"""Bringing the mini model up, with a stand-in for the build."""
 
 import io
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from deploy.demo import base
+from deploy.demo.base import ensure_lab_base
 from deploy.demo.plan import DemoFailed
 from deploy.demo.progress import Progress
 
 
-def progress() -> Progress:
-    return Progress(Console(file=io.StringIO()), Console(file=io.StringIO()))
+def build(directory: Path, script: str) -> str:
+    """Run a stand-in; what the demo printed about it."""
+    out = io.StringIO()
+    progress = Progress(Console(file=out), Console(file=out))
+    ensure_lab_base(progress, directory, (sys.executable, "-c", script))
+    return out.getvalue()
 
 
-def building(directory: Path, log: Path) -> tuple[str, ...]:
-    """A stand-in for the build, slow enough for two to meet, that leaves a line for every run."""
-    script = f"""
-import pathlib, time
-with open({str(log)!r}, "a") as log: log.write("built\\n")
-time.sleep(0.3)
-directory = pathlib.Path({str(directory)!r})
-directory.mkdir(exist_ok=True)
-(directory / "config.json").write_text("{{}}")
-"""
-    return sys.executable, "-c", script
+def test_a_build_is_told_with_the_time_it_took(tmp_path: Path) -> None:
+    told = build(tmp_path / "mini" / "base", "print('hello')")
+    assert told.startswith("Building the mini model …\n✓ Building the mini model  ")
 
 
-def test_two_demos_build_once(tmp_path: Path) -> None:
-    directory, log = tmp_path / "mini" / "base", tmp_path / "log"
-    command = building(directory, log)
-    threads = [
-        threading.Thread(target=base.ensure_lab_base, args=(progress(), directory, command)) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert log.read_text() == "built\n"
-
-
-def test_new_weights_make_the_model_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory, log = tmp_path / "base", tmp_path / "log"
-    command = building(directory, log)
-    base.ensure_lab_base(progress(), directory, command)
-    base.ensure_lab_base(progress(), directory, command)
-    assert log.read_text() == "built\n"
-    monkeypatch.setattr(base, "origin", lambda: "made of something else")
-    base.ensure_lab_base(progress(), directory, command)
-    assert log.read_text() == "built\nbuilt\n"
-
-
-def test_a_failed_build_says_why_and_is_tried_again(tmp_path: Path) -> None:
-    directory = tmp_path / "base"
+def test_a_failed_build_says_why(tmp_path: Path) -> None:
     with pytest.raises(DemoFailed, match="no room left"):
-        base.ensure_lab_base(
-            progress(), directory, (sys.executable, "-c", "raise SystemExit('no room left')")
-        )
-    base.ensure_lab_base(progress(), directory, building(directory, tmp_path / "log"))
-    assert (directory / "config.json").is_file()
+        build(tmp_path / "base", "raise SystemExit('no room left')")
+
+
+def test_the_real_command_exists() -> None:
+    from align.__main__ import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["mini", "base", "--help"])
+    assert ended.value.code == 0
