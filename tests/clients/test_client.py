@@ -138,7 +138,6 @@ def test_errors_are_those_of_the_sdk(gateway: ScriptedGateway, client: Groundrul
         (b"\x89PNG\r\n\x1a\n", "image/png"),
         (b"\xff\xd8\xff\xe0", "image/jpeg"),
         (b"RIFF\0\0\0\0WEBP", "image/webp"),
-        (b"GIF89a", "image/gif"),
     ],
 )
 def test_a_picture_is_known_by_its_bytes(

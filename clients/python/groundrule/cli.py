@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", help=f"the gateway's base URL; default {DEFAULT_URL}")
     commands = parser.add_subparsers(dest="command", required=True)
     ask = commands.add_parser("ask", help="ask about a picture, or just ask")
-    ask.add_argument("image", nargs="?", help="a PNG, JPEG, WebP or GIF file")
+    ask.add_argument("image", nargs="?", help="a PNG, JPEG or WebP file")
     ask.add_argument("text", help="the question")
     ask.add_argument("--model", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
     ask.add_argument("--max-tokens", type=int, help="longest reply, reasoning included")

@@ -17,7 +17,7 @@ def data_url(picture: Picture) -> str:
     kind = _media_type(content[:_LONGEST_SIGNATURE])
     if kind is None:
         named = "these bytes are" if isinstance(picture, bytes) else f"{picture} is"
-        raise ValueError(f"{named} no PNG, JPEG, WebP or GIF picture")
+        raise ValueError(f"{named} no PNG, JPEG or WebP picture, the kinds that a gateway takes")
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
@@ -28,6 +28,4 @@ def _media_type(start: bytes) -> str | None:
         return "image/jpeg"
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "image/webp"
-    if start.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
     return None
