@@ -1,0 +1,87 @@
+"""A gateway for the length of an evaluation: the bundle is measured as it would be served.
+
+`align` knows the gateway as a program and as an HTTP address, never as Python code.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_POLL_S = 1.0
+_START_TIMEOUT_S = 900.0
+_STOP_TIMEOUT_S = 60.0
+_LINES_SHOWN = 20
+# The gateway is on this machine, whatever proxy the environment names.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class GatewayFailed(Exception):
+    """The gateway did not come up; the message ends with what its log says."""
+
+
+@contextmanager
+def served(base: Path, bundle: Path, directory: Path) -> Iterator[str]:
+    """Serve `bundle` on `base` with the embedded engine; yields the API's root, such as http://…/v1."""
+    port = _free_port()
+    config, log = directory / "gateway.toml", directory / "gateway.log"
+    config.write_text(_configuration(base, bundle, port, directory / "engine.log"), encoding="utf-8")
+    command = (sys.executable, "-m", "serve", "--config", str(config))
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        _wait_until_ready(process, f"http://127.0.0.1:{port}", log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _configuration(base: Path, bundle: Path, port: int, engine_log: Path) -> str:
+    # JSON's strings and numbers are TOML's too.
+    return "\n".join(
+        (
+            f"port = {port}",
+            "[engine.embedded]",
+            f"model = {json.dumps(str(base.resolve()))}",
+            "max_model_len = 2048",
+            f"log = {json.dumps(str(engine_log.resolve()))}",
+            "[[adapters]]",
+            f"bundle = {json.dumps(str(bundle.resolve()))}",
+            "",
+        )
+    )
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], root: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise GatewayFailed(f"the gateway ended with status {process.returncode}:\n{_tail(log)}")
+        try:
+            with _DIRECT.open(f"{root}/readyz", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(_POLL_S)
+    raise GatewayFailed(f"the gateway was not ready after {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_SHOWN:])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
