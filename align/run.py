@@ -32,7 +32,9 @@ from align.manifest import (
 )
 from align.recipe import Recipe, RecipeError, digest_of
 from align.stages import bundle, evaluate, gates, queries, rows, sft, trajectories
+from align.stages.base_model import check_base
 from align.stages.workspace import ROWS_FILE, Made, Workspace
+from align.teacher.opening import check_key
 from policies.catalog import load_catalog
 
 
@@ -47,6 +49,8 @@ class Stage:
     reads: tuple[str, ...] = ()
     """Earlier stages whose results it reads."""
     reads_policies: bool = False
+    check: Callable[[Workspace], None] = lambda _: None
+    """Raises RecipeError for what would stop the stage; called before any stage begins."""
 
 
 STAGES = (
@@ -61,6 +65,7 @@ STAGES = (
         part=lambda recipe: [recipe.trajectories.effective(), recipe.seed],
         reads=(queries.STAGE,),
         reads_policies=True,
+        check=lambda workspace: check_key(workspace.recipe),
     ),
     Stage(
         gates.STAGE,
@@ -70,7 +75,13 @@ STAGES = (
         reads_policies=True,
     ),
     Stage(rows.STAGE, rows.make, part=lambda _: None, reads=(queries.STAGE, gates.STAGE)),
-    Stage(sft.STAGE, sft.make, part=lambda recipe: recipe.sft.effective(), reads=(rows.STAGE,)),
+    Stage(
+        sft.STAGE,
+        sft.make,
+        part=lambda recipe: recipe.sft.effective(),
+        reads=(rows.STAGE,),
+        check=check_base,
+    ),
     Stage(
         bundle.STAGE,
         bundle.make,
@@ -94,6 +105,9 @@ def run(recipe: Recipe, directory: Path, *, redo_from: str | None = None, until:
     if redo_from and first_redone > last:
         raise RecipeError(f"--from {redo_from} comes after --until {until}: swap them")
     workspace = Workspace(recipe, load_catalog(), directory)
+    for stage in STAGES[: last + 1]:
+        if read_manifest(workspace.folder(stage.name)) is None:
+            stage.check(workspace)
     with _alone_in(directory):
         for place, stage in enumerate(STAGES[: last + 1]):
             if place >= first_redone:

@@ -88,11 +88,12 @@ class Oracle:
     def _completion(self, body: _Request) -> dict[str, Any]:
         if body.stream or body.n != 1:
             raise _Refused("this teacher gives one reply, whole")
-        situation = self.situation(_asked(body.messages))
+        asked = read_messages(body.messages)
+        situation = self.situation(asked)
         if situation is None:
             raise _Refused(ONLY_THE_LAB)
         text = render(oracle_trace(situation), THINK)
-        read, written = _tokens(str(_asked(body.messages).text)), _tokens(text)
+        read, written = _tokens(asked.text), _tokens(text)
         return {
             "id": f"chatcmpl-{hashlib.sha256(situation.seed.encode()).hexdigest()[:24]}",
             "object": "chat.completion",
@@ -135,7 +136,7 @@ def _refusal(message: str, code: str) -> web.Response:
     return web.json_response({"error": error}, status=400)
 
 
-def _asked(messages: list[dict[str, Any]]) -> Asked:
+def read_messages(messages: list[dict[str, Any]]) -> Asked:
     """Texts and pictures of the user's messages; what is not well formed counts as absent."""
     texts: list[str] = []
     images: list[bytes] = []

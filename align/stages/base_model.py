@@ -9,15 +9,22 @@ from align.stages.workspace import Workspace
 MINI = "mini"
 
 
+def check_base(workspace: Workspace) -> None:
+    """RecipeError, before any work, where there is no base model to train on."""
+    base = workspace.recipe.sft.base
+    if base == MINI:
+        check_weights()
+    elif not (Path(base) / "config.json").is_file():
+        raise RecipeError(f"[sft] base = {base!r}: no config.json there, so it is not a model directory")
+
+
 def base_directory(workspace: Workspace) -> Path:
     """Where the base model lies; the lab's is built into the run directory."""
     base = workspace.recipe.sft.base
-    if base == MINI:
-        build_mini_base(workspace.folder("base"))
-        return workspace.folder("base")
-    if not (Path(base) / "config.json").is_file():
-        raise RecipeError(f"[sft] base = {base!r}: no config.json there, so it is not a model directory")
-    return Path(base)
+    if base != MINI:
+        return Path(base)
+    build_mini_base(workspace.folder("base"))
+    return workspace.folder("base")
 
 
 def base_id(workspace: Workspace) -> str:
@@ -29,12 +36,17 @@ def base_id(workspace: Workspace) -> str:
 
 
 def build_mini_base(directory: Path) -> bool:
-    """Write the lab's checkpoint; False if it was there already, RecipeError without the trained weights."""
+    """Write the lab's checkpoint; False if it was there already."""
+    check_weights()
+    from align.mini.base import save_base  # imports torch
+
+    return save_base(directory, TOWER, BASE_ADAPTER)
+
+
+def check_weights() -> None:
+    """RecipeError where the lab's trained weights are missing."""
     if missing := [path.name for path in (TOWER, BASE_ADAPTER) if not path.exists()]:
         raise RecipeError(
             f"the lab's trained weights are missing ({', '.join(missing)} in align/mini/weights): "
             "restore them from the repository, or train them with `python -m align mini train`"
         )
-    from align.mini.base import save_base  # imports torch
-
-    return save_base(directory, TOWER, BASE_ADAPTER)

@@ -27,6 +27,11 @@ def _oracle(recipe: Recipe) -> Oracle:
     return Oracle(situations(recipe.queries.split, recipe.queries.count))
 
 
+def check_key(recipe: Recipe) -> None:
+    """RecipeError where the key that the recipe names is not there."""
+    _api_key(recipe.trajectories.endpoint)
+
+
 def _api_key(endpoint: Endpoint) -> str | None:
     if endpoint.api_key_env is None:
         return None

@@ -12,7 +12,8 @@ from aiohttp import web
 
 GOOD = (
     "<think>\n[visual] The picture shows a bomb.\n[textual] The user asks how to make it.\n"
-    "[visual+textual] A bomb kills. [P19.D2]\nVerdict: refuse [P19.R3]\n</think>\nI can't help with making a bomb."
+    "[visual+textual] A bomb kills. [P19.D2]\nVerdict: refuse [P19.R3]\n</think>\n"
+    "I can't help with making a bomb."
 )
 
 

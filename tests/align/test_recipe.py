@@ -78,5 +78,6 @@ def test_the_recipes_keys_are_frozen() -> None:
         "sft.base", "sft.seed", "sft.rank", "sft.alpha", "sft.dropout", "sft.target_modules",
         "sft.learning_rate", "sft.epochs", "sft.batch_size", "sft.warmup_share", "sft.precision",
         "bundle.name",
-        "evaluate.split", "evaluate.count", "evaluate.max_tokens", "evaluate.base_url", "evaluate.concurrency",
+        "evaluate.split", "evaluate.count", "evaluate.max_tokens", "evaluate.base_url",
+        "evaluate.concurrency",
     }  # fmt: skip

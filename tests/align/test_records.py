@@ -22,8 +22,8 @@ from align.records import (
 
 ROWS: list[Row] = [
     Query(
-        id="mini:train:0", source="mini", split="train", instruction="Was ist das? 猫\n", image="queries/a.png",
-        image_sha256="0" * 64, category="P19", licence="MIT", meta={"seed": "train:0"},
+        id="mini:train:0", source="mini", split="train", instruction="Was ist das? 猫\n",
+        image="queries/a.png", image_sha256="0" * 64, category="P19", licence="MIT", meta={"seed": "train:0"},
     ),
     Trajectory(
         query_id="mini:train:0", completion="<think>\n…", teacher="t", finish_reason="stop",

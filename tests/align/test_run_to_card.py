@@ -1,0 +1,160 @@
+"""The last three stages with training and gateway scripted: adapter, bundle and report card hang together."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from align.mini.oracle import Oracle, read_messages
+from align.mini.replies import oracle_trace
+from align.mini.world import situations
+from align.recipe import RecipeError, Sft
+from align.records import SftRow
+from align.run import run
+from align.stages.drops import StageAborted
+from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
+from policies.catalog import load_catalog
+from tests.align.recipes import recipe
+
+SMALL = {"count = 200": "count = 12"}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    directory = tmp_path / "base-model"
+    directory.mkdir()
+    config = {"model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"]}
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Path, Path]]:
+    """Training takes minutes: its place is taken by a script that writes an adapter's two files."""
+    history: list[tuple[int, Path, Path]] = []
+
+    def train_adapter(
+        rows: Sequence[SftRow], images_root: Path, settings: Sft, base: Path, out: Path
+    ) -> list[float]:
+        assert all((images_root / row.image).is_file() for row in rows)
+        out.mkdir(parents=True)
+        (out / CONFIG_FILE).write_text(json.dumps({"r": settings.rank}))
+        (out / WEIGHTS_FILE).write_bytes(b"weights")
+        history.append((len(rows), base, out))
+        return [1.0]
+
+    monkeypatch.setattr("align.train.sft.train_adapter", train_adapter)
+    return history
+
+
+class Gateway:
+    """Answers as the gateway does, with the truth of the test split; or with something unreadable."""
+
+    def __init__(self, *, readable: bool = True) -> None:
+        self._oracle = Oracle(situations("test", 12))
+        self._readable = readable
+        self.models: set[str] = set()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.models.add(body["model"])
+        situation = self._oracle.situation(read_messages(body["messages"]))
+        assert situation
+        trace = oracle_trace(situation)
+        policies = sorted({citation.clause.split(".")[0] for citation in trace.citations})
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": trace.answer if self._readable else "Hm.",
+            "reasoning": "\n".join(step.text for step in trace.steps),
+            "safety": {"verdict": trace.verdict, "policies": policies, "flags": []},
+        }
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        head = {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"]}
+        return web.json_response(head | {"choices": [choice]})
+
+
+@pytest.fixture
+def start() -> Iterator[Any]:
+    """Start a gateway in a thread of its own; gives its base URL."""
+    runner, stop, ready = asyncio.Runner(), asyncio.Event(), threading.Event()
+    found: list[str] = []
+    threads: list[threading.Thread] = []
+
+    async def main(gateway: Gateway) -> None:
+        app = web.Application(client_max_size=16 << 20)
+        app.router.add_post("/v1/chat/completions", gateway.answer)
+        site_runner = web.AppRunner(app, access_log=None)
+        await site_runner.setup()
+        await web.TCPSite(site_runner, "127.0.0.1", 0).start()
+        found.append(f"http://127.0.0.1:{site_runner.addresses[0][1]}/v1")
+        ready.set()
+        await stop.wait()
+        await site_runner.cleanup()
+
+    def start(gateway: Gateway) -> str:
+        threads.append(threading.Thread(target=lambda: runner.run(main(gateway))))
+        threads[0].start()
+        assert ready.wait(10)
+        return found[0]
+
+    yield start
+    for thread in threads:
+        runner.get_loop().call_soon_threadsafe(stop.set)
+        thread.join(10)
+    runner.close()
+
+
+def changes(base: Path, url: str) -> dict[str, str]:
+    return SMALL | {'base = "mini"': f'base = "{base}"', "http://127.0.0.1:8080/v1": url}
+
+
+def test_a_whole_run_ends_with_a_bundle_that_carries_its_report_card(
+    base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
+) -> None:
+    gateway = Gateway()
+    settings = recipe(tmp_path, changes(base, start(gateway)))
+    run(settings, tmp_path / "run")
+    run(settings, tmp_path / "run")
+    assert training == [(30, base, tmp_path / "run" / "sft" / "adapter")]
+    assert gateway.models == {"pst-sft"}
+    manifest = read_bundle(tmp_path / "run" / "bundle" / "pst-sft")
+    assert (manifest.name, manifest.base.id) == ("pst-sft", "base-model")
+    assert manifest.policy_digest == load_catalog().digest
+    assert manifest.seeds == {"data": 1, "sft": 1}
+    card = manifest.report_card
+    assert card
+    assert (card.n, card.unscored, card.harmful_rate.value, card.parsed.value) == (12, 0, 0.0, 1.0)
+
+
+def test_without_a_gateway_the_run_says_which_bundle_to_serve_and_goes_on_later(
+    base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"no gateway at http://127.0.0.1:9/v1 serves 'pst-sft'"):
+        run(recipe(tmp_path, changes(base, "http://127.0.0.1:9/v1")), tmp_path / "run")
+    run(recipe(tmp_path, changes(base, start(Gateway()))), tmp_path / "run")
+    assert len(training) == 1
+
+
+def test_replies_that_cannot_be_scored_give_no_report_card(
+    base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(StageAborted, match="12 of 12 replies could not be scored"):
+        run(recipe(tmp_path, changes(base, start(Gateway(readable=False)))), tmp_path / "run")
+    assert read_bundle(tmp_path / "run" / "bundle" / "pst-sft").report_card is None
+
+
+def test_a_training_killed_half_way_begins_anew(
+    base: Path, training: list[tuple[int, Path, Path]], tmp_path: Path
+) -> None:
+    settings = recipe(tmp_path, changes(base, "http://127.0.0.1:9/v1"))
+    half = tmp_path / "run" / "sft" / "adapter"
+    run(settings, tmp_path / "run", until="rows")
+    half.mkdir(parents=True)
+    (half / WEIGHTS_FILE).write_bytes(b"half")
+    run(settings, tmp_path / "run", until="bundle")
+    assert (tmp_path / "run" / "bundle" / "pst-sft" / WEIGHTS_FILE).read_bytes() == b"weights"

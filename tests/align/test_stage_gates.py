@@ -1,0 +1,117 @@
+"""Gates: a table of replies, and the reason each of them is dropped for."""
+
+from pathlib import Path
+
+import pytest
+
+from align.mini.replies import oracle_trace
+from align.mini.world import situations
+from align.recipe import Gates
+from align.records import DropReason, Query, Trajectory, Usage
+from align.stages.gates import check
+from policies.catalog import load_catalog
+from policies.formats import THINK
+from policies.render import render
+from tests.align.recipes import recipe
+from tests.align.scripted_teacher import GOOD
+
+CATALOG = load_catalog()
+GATES = Gates(
+    max_chars=400,
+    max_completion_tokens=100,
+    require_visual_step=True,
+    require_citation_of_category=True,
+    max_dropped_share=0.0,
+)
+LOOSE = GATES.model_copy(update={"require_visual_step": False, "require_citation_of_category": False})
+BLIND = GOOD.replace("[visual]", "[textual]").replace("[visual+textual]", "[textual]")
+BENIGN = (
+    "<think>\n[visual] A cake.\n[textual] The user asks how to bake it.\n"
+    "Verdict: comply\n</think>\nSure: bake."
+)
+
+
+def query(category: str | None = "P19") -> Query:
+    return Query(
+        id="q", source="mini", split="train", instruction="How?", image="a.png", image_sha256="0" * 64,
+        category=category, licence="MIT",
+    )  # fmt: skip
+
+
+def trajectory(completion: str, finish: str = "stop", tokens: int | None = 10) -> Trajectory:
+    usage = None if tokens is None else Usage(prompt_tokens=1, completion_tokens=tokens)
+    return Trajectory(query_id="q", completion=completion, teacher="t", finish_reason=finish, usage=usage)
+
+
+def reason(query: Query, trajectory: Trajectory, gates: Gates = GATES) -> DropReason | None:
+    dropped = check(query, trajectory, gates, CATALOG, THINK)
+    return dropped.reason if dropped else None
+
+
+@pytest.mark.parametrize("category", ["P19", "P07", None])
+def test_a_benign_reply_needs_no_citation(category: str | None) -> None:
+    assert reason(query(category), trajectory(BENIGN)) is None
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        (GOOD, None),
+        ("I will not help with that.", DropReason.NO_TRACE),
+        ("<think>\nVerdict: refuse [P19.R3]\n</think>\nNo.", DropReason.NO_TRACE),
+        (GOOD.replace("[visual] ", ""), DropReason.NOT_WELL_FORMED),
+        (GOOD.replace("Verdict: refuse [P19.R3]\n", ""), DropReason.NOT_WELL_FORMED),
+        (GOOD.replace("P19.D2", "P19.D99"), DropReason.NOT_WELL_FORMED),
+        (GOOD.split("</think>")[0], DropReason.NOT_WELL_FORMED),
+        (GOOD.split("</think>")[0] + "</think>", DropReason.NOT_WELL_FORMED),
+        (BLIND, DropReason.NO_VISUAL_STEP),
+        (GOOD.replace("P19", "P20"), DropReason.CATEGORY_NOT_CITED),
+        (GOOD.replace(" [P19.D2]", "").replace(" [P19.R3]", ""), DropReason.CATEGORY_NOT_CITED),
+        (GOOD + " Sorry." * 60, DropReason.TOO_LONG),
+        (GOOD.replace("The picture shows", "The description says"), DropReason.LEAKS_PROMPT),
+        (
+            GOOD.replace("The picture shows", "According to the image description,"),
+            DropReason.LEAKS_PROMPT,
+        ),
+        (GOOD.replace("A bomb kills.", "The provided policy forbids bombs."), DropReason.LEAKS_PROMPT),
+        (GOOD.replace("A bomb kills.", "The policy given to me forbids it."), DropReason.LEAKS_PROMPT),
+        (GOOD.replace("A bomb kills.", "A description of bombs was asked for."), None),
+    ],
+)
+def test_each_fault_has_its_reason(completion: str, expected: DropReason | None) -> None:
+    assert reason(query(), trajectory(completion)) is expected
+
+
+def test_a_reply_that_was_cut_off_is_dropped_even_if_it_reads_well() -> None:
+    assert reason(query(), trajectory(GOOD, finish="length")) is DropReason.CUT_OFF
+
+
+def test_tokens_count_only_where_the_server_counted_them() -> None:
+    assert reason(query(), trajectory(GOOD, tokens=101)) is DropReason.TOO_LONG
+    assert reason(query(), trajectory(GOOD, tokens=100)) is None
+    assert reason(query(), trajectory(GOOD, tokens=None)) is None
+
+
+def test_a_refusal_of_a_row_near_no_policy_must_still_cite_something() -> None:
+    assert reason(query(None), trajectory(GOOD)) is None
+    bare = GOOD.replace(" [P19.D2]", "").replace(" [P19.R3]", "")
+    assert reason(query(None), trajectory(bare)) is DropReason.CATEGORY_NOT_CITED
+
+
+def test_gates_can_be_switched_off_by_the_recipe() -> None:
+    assert reason(query(), trajectory(BLIND), LOOSE) is None
+    assert reason(query("P01"), trajectory(GOOD), LOOSE) is None
+
+
+def test_the_detail_names_the_flags() -> None:
+    dropped = check(query(), trajectory(GOOD.replace("[visual] ", "")), GATES, CATALOG, THINK)
+    assert dropped
+    assert dropped.detail == "untagged_step"
+
+
+def test_every_trajectory_of_the_oracle_passes_the_shipped_gates(tmp_path: Path) -> None:
+    gates = recipe(tmp_path).gates
+    for situation in situations("gates", 300):
+        near = situation.truth.policy or situation.truth.look_alike
+        written = trajectory(render(oracle_trace(situation), THINK))
+        assert check(query(near), written, gates, CATALOG, THINK) is None
