@@ -43,6 +43,14 @@ if ! [ -x "$venv/bin/python" ]; then
 fi
 rm -f "$stamp"
 "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/uv.txt
+# uv does not read pip's configuration: on a machine with a mirror of its own, this hands it on.
+if [ -z "${UV_DEFAULT_INDEX:-}" ]; then
+    index=${PIP_INDEX_URL:-$("$venv/bin/python" -m pip config get global.index-url 2>/dev/null || true)}
+    [ -z "$index" ] || export UV_DEFAULT_INDEX=$index
+fi
+[ -n "${SSL_CERT_FILE:-}" ] || [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE=$PIP_CERT
+# Wheels of half a gigabyte may stall for a while on a busy registry.
+export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300}
 # The lock was resolved with requirements/overrides.txt, so nothing is resolved again here.
 "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --require-hashes -r "$lock"
 "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps -e . -e clients/python
