@@ -147,9 +147,11 @@ class Evaluate(Part):
     split: str = Field(pattern=r"^[a-z]+$")
     count: PositiveInt
     max_tokens: PositiveInt
-    base_url: str = Field(pattern=r"^https?://")
-    """A gateway that serves the bundle under its name: what is counted is what a caller gets."""
     concurrency: PositiveInt
+    base_url: str | None = Field(None, pattern=r"^https?://")
+    """A gateway that serves the bundle under its name; without it the stage starts one of its own."""
+    compare_with: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The base model's name at the gateway, to be measured beside the adapter; none: the adapter alone."""
 
 
 def _chosen_policies(value: object) -> tuple[str, ...] | None:

@@ -1,51 +1,89 @@
-"""Evaluation as a stage: the served bundle is measured on fresh situations, and gets its report card."""
+"""Evaluation as a stage: the served bundle is measured on fresh situations, and gets its report card.
+
+What is asked is a gateway, the stage's own or one that the recipe names: so what is counted is what a
+caller gets.
+"""
 
 import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from align.manifest import file_digest
 from align.recipe import RecipeError
+from align.stages.base_model import base_directory
 from align.stages.bundle import bundle_directory
 from align.stages.drops import StageAborted
 from align.stages.workspace import Made, Workspace
-from policies.bundle import read_bundle
+from policies.bundle import ReportCard, read_bundle
 
 STAGE = "evaluate"
-REPLIES_FILE = "replies.jsonl"
-CARD_FILE = "report_card.json"
+CARDS_FILE = "report_cards.json"
 
 
 def make(workspace: Workspace) -> Made:
-    """Ask the gateway for every situation, count, and write the card into the bundle's manifest."""
+    """Measure the adapter, and the base model beside it; the card goes into the bundle's manifest."""
+    from align.train.bundle import attach_report_card  # imports torch
+
+    wanted, name = workspace.recipe.evaluate, workspace.recipe.bundle.name
+    with _gateway(workspace) as base_url:
+        models = [model for model in (wanted.compare_with, name) if model]
+        cards = {model: _measured(workspace, base_url, model) for model in models}
+    _show(cards)
+    path = workspace.folder(STAGE) / CARDS_FILE
+    texts = {model: card.model_dump(mode="json") for model, card in cards.items()}
+    path.write_text(json.dumps(texts, indent=2) + "\n", encoding="utf-8")
+    bundle = bundle_directory(workspace)
+    attach_report_card(bundle, read_bundle(bundle), cards[name])
+    return Made(wanted.count, result_digest=file_digest(path))
+
+
+@contextmanager
+def _gateway(workspace: Workspace) -> Iterator[str]:
+    """The API's root of the recipe's gateway, or of one that is started for this."""
+    from align.evaluate.gateway import GatewayFailed, served
+
+    if base_url := workspace.recipe.evaluate.base_url:
+        yield base_url
+        return
+    try:
+        folder = workspace.folder(STAGE)
+        with served(base_directory(workspace), bundle_directory(workspace), folder) as own_url:
+            yield own_url
+    except GatewayFailed as error:
+        raise StageAborted(f"{STAGE}: {error}") from error
+
+
+def _measured(workspace: Workspace, base_url: str, model: str) -> ReportCard:
     from openai import APIConnectionError, NotFoundError
 
     from align.evaluate.mini import TooManyUnscored, ask_all, report_card, write_replies
     from align.evaluate.rates import NothingScored
-    from align.train.bundle import attach_report_card  # imports torch
 
-    wanted, name = workspace.recipe.evaluate, workspace.recipe.bundle.name
-    bundle = bundle_directory(workspace)
+    wanted = workspace.recipe.evaluate
+    pace = {"concurrency": wanted.concurrency, "max_tokens": wanted.max_tokens}
     try:
-        replies = asyncio.run(
-            ask_all(
-                wanted.base_url,
-                name,
-                wanted.split,
-                wanted.count,
-                concurrency=wanted.concurrency,
-                max_tokens=wanted.max_tokens,
-            )
-        )
+        replies = asyncio.run(ask_all(base_url, model, wanted.split, wanted.count, **pace))
+        write_replies(_replies_path(workspace, model), replies)
+        return report_card(replies)
     except (APIConnectionError, NotFoundError) as error:
         raise RecipeError(
-            f"[evaluate] no gateway at {wanted.base_url} serves {name!r} ({error}): "
-            f"start one with the bundle {bundle} and run again"
+            f"[evaluate] no gateway at {base_url} serves {model!r} ({error}): "
+            f"start one with the bundle {bundle_directory(workspace)} and run again"
         ) from None
-    folder = workspace.folder(STAGE)
-    write_replies(folder / REPLIES_FILE, replies)
-    try:
-        card = report_card(replies)
     except (TooManyUnscored, NothingScored) as error:
-        raise StageAborted(f"{STAGE}: {error}") from error
-    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    attach_report_card(bundle, read_bundle(bundle), card)
-    return Made(len(replies), result_digest=file_digest(folder / CARD_FILE))
+        raise StageAborted(f"{STAGE}: {model}: {error}") from error
+
+
+def _replies_path(workspace: Workspace, model: str) -> Path:
+    return workspace.folder(STAGE) / f"replies-{model}.jsonl"
+
+
+def _show(cards: dict[str, ReportCard]) -> None:
+    from rich.console import Console
+
+    from align.evaluate.table import card_table
+
+    Console(file=sys.stderr).print(card_table(cards))

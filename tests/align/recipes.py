@@ -1,17 +1,16 @@
-"""Small recipes for tests: the lab's own with a few lines changed."""
+"""Small recipes for tests: `small.toml` with a few lines changed."""
 
 from pathlib import Path
 
 from align.recipe import Recipe, load_recipe
 
-MINI = Path(__file__).parents[2] / "align" / "recipes" / "mini.toml"
-FEW = {"count = 1000 ": "count = 30 "}
+SMALL = Path(__file__).with_name("small.toml")
 
 
 def write_recipe(path: Path, changes: dict[str, str] | None = None) -> Path:
-    """The lab's recipe with lines changed; a change that changes nothing is a mistake of the test."""
-    text = MINI.read_text()
-    for old, new in (FEW | (changes or {})).items():
+    """The small recipe with lines changed; a change that changes nothing is a mistake of the test."""
+    text = SMALL.read_text()
+    for old, new in (changes or {}).items():
         assert old in text, old
         text = text.replace(old, new, 1)
     path.write_text(text)

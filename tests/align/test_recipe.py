@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from align.recipe import Recipe, RecipeError, digest_of, load_recipe
-from tests.align.recipes import MINI, recipe
+from tests.align.recipes import recipe
+
+MINI = Path(__file__).parents[2] / "align" / "recipes" / "mini.toml"
 
 
 def test_the_shipped_recipe_is_valid() -> None:
@@ -48,7 +50,7 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
 
 def test_pace_and_patience_do_not_change_what_is_made(tmp_path: Path) -> None:
     slow = recipe(tmp_path, {"concurrency = 16": "concurrency = 1", "retries = 5": "retries = 0"})
-    patient = recipe(tmp_path, {"max_dropped_share = 0.01  ": "max_dropped_share = 0.9  "})
+    patient = recipe(tmp_path, {"max_dropped_share = 0.01": "max_dropped_share = 0.9"})
     assert slow.making() == patient.making() == recipe(tmp_path).making()
     assert recipe(tmp_path, {"temperature = 0.0": "temperature = 0.5"}).making() != slow.making()
     assert len(digest_of(slow.making())) == 64
@@ -79,5 +81,5 @@ def test_the_recipes_keys_are_frozen() -> None:
         "sft.learning_rate", "sft.epochs", "sft.batch_size", "sft.warmup_share", "sft.precision",
         "bundle.name",
         "evaluate.split", "evaluate.count", "evaluate.max_tokens", "evaluate.base_url",
-        "evaluate.concurrency",
+        "evaluate.concurrency", "evaluate.compare_with",
     }  # fmt: skip

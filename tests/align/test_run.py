@@ -225,7 +225,7 @@ def test_replies_without_a_trace_are_dropped_with_their_reason_and_too_many_stop
 
 
 def test_rejected_rows_are_data_and_are_not_asked_again(tmp_path: Path) -> None:
-    patient = {"max_dropped_share = 0.01  ": "max_dropped_share = 0.5  "}
+    patient = {"max_dropped_share = 0.01": "max_dropped_share = 0.5"}
     script = [Scripted(status=400), Scripted(text=" "), Scripted()]
     with scripted(*script) as (server, url):
         run(recipe(tmp_path, asking(url, concurrency=1) | patient), tmp_path / "run", until="trajectories")
@@ -249,7 +249,7 @@ def test_an_outage_stops_the_stage_early_and_a_rerun_asks_for_what_is_missing(tm
         ):
             run(settings, tmp_path / "run", until="trajectories")
         assert len(server.history) == 11
-        tolerant = {"max_dropped_share = 0.01  ": "max_dropped_share = 0.2  "}
+        tolerant = {"max_dropped_share = 0.01": "max_dropped_share = 0.2"}
         run(
             recipe(tmp_path, asking(url, concurrency=1, retries=0) | tolerant),
             tmp_path / "run",

@@ -21,8 +21,6 @@ from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
 from policies.catalog import load_catalog
 from tests.align.recipes import recipe
 
-SMALL = {"count = 200": "count = 12"}
-
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
@@ -110,7 +108,10 @@ def start() -> Iterator[Any]:
 
 
 def changes(base: Path, url: str) -> dict[str, str]:
-    return SMALL | {'base = "mini"': f'base = "{base}"', "http://127.0.0.1:8080/v1": url}
+    return {
+        'base = "mini"': f'base = "{base}"',
+        "concurrency = 2\n": f'concurrency = 2\nbase_url = "{url}"\n',
+    }
 
 
 def test_a_whole_run_ends_with_a_bundle_that_carries_its_report_card(
@@ -121,11 +122,13 @@ def test_a_whole_run_ends_with_a_bundle_that_carries_its_report_card(
     run(settings, tmp_path / "run")
     run(settings, tmp_path / "run")
     assert training == [(30, base, tmp_path / "run" / "sft" / "adapter")]
-    assert gateway.models == {"pst-sft"}
+    assert gateway.models == {"base", "pst-sft"}
     manifest = read_bundle(tmp_path / "run" / "bundle" / "pst-sft")
     assert (manifest.name, manifest.base.id) == ("pst-sft", "base-model")
     assert manifest.policy_digest == load_catalog().digest
     assert manifest.seeds == {"data": 1, "sft": 1}
+    cards = json.loads((tmp_path / "run" / "evaluate" / "report_cards.json").read_text())
+    assert set(cards) == {"base", "pst-sft"}
     card = manifest.report_card
     assert card
     assert (card.n, card.unscored, card.harmful_rate.value, card.parsed.value) == (12, 0, 0.0, 1.0)
@@ -134,7 +137,7 @@ def test_a_whole_run_ends_with_a_bundle_that_carries_its_report_card(
 def test_without_a_gateway_the_run_says_which_bundle_to_serve_and_goes_on_later(
     base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=r"no gateway at http://127.0.0.1:9/v1 serves 'pst-sft'"):
+    with pytest.raises(RecipeError, match=r"no gateway at http://127.0.0.1:9/v1 serves 'base'"):
         run(recipe(tmp_path, changes(base, "http://127.0.0.1:9/v1")), tmp_path / "run")
     run(recipe(tmp_path, changes(base, start(Gateway()))), tmp_path / "run")
     assert len(training) == 1
