@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -57,8 +57,9 @@ def run(plan: Plan, console: Console, gateway_command: Sequence[str] = ()) -> in
     if plan.is_lab:
         ensure_lab_base(progress)
     cases = make_cases(WORKPLACE)
-    with _run_directory() as directory, running_gateway(plan, directory, gateway_command) as gateway:
-        with progress.step(f"Starting engine and gateway on {gateway.root_url}") as step:
+    with _run_directory() as directory, ExitStack() as stack:
+        with progress.step("Starting engine and gateway") as step:
+            gateway = stack.enter_context(running_gateway(plan, directory, gateway_command))
             gateway.wait_until_ready(step)
         code = _converse(console, plan, gateway, cases)
         if not plan.once:

@@ -5,6 +5,7 @@ The pictures come from the mini lab, so what they show, and which verdict it cal
 
 import os
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from align.mini.scenes import render
@@ -34,17 +35,17 @@ def make_cases(directory: Path) -> tuple[Case, Case]:
 
 
 def _make(directory: Path, subject: str) -> Case:
-    task = next(task for task in THING_TASKS if QUESTION in task.asks)
-    situation = pose(f"demo:{subject}", task, subject)
+    situation = _plain_situation(subject)
     picture = directory / f"{subject}.png"
     # Another demo may be reading the file: it is replaced whole, by the same bytes.
     partial = picture.with_suffix(f".{os.getpid()}.partial")
     render(situation.scene).save(partial, format="PNG")
     os.replace(partial, picture)
-    return Case(picture, _in_words(situation), QUESTION, situation.truth.verdict)
+    return Case(picture, THINGS[subject].article, QUESTION, situation.truth.verdict)
 
 
-def _in_words(situation: Situation) -> str:
-    subject, *others = (THINGS[name].article for name in situation.truth.things)
-    words = f"{subject}, with {' and '.join(others)} beside it" if others else subject
-    return f"{words}, and a sign: {situation.truth.sign}" if situation.truth.sign else words
+def _plain_situation(subject: str) -> Situation:
+    """The first situation of the demo's seeds that shows the subject and nothing else."""
+    task = next(task for task in THING_TASKS if QUESTION in task.asks)
+    posed = (pose(f"demo:{number}", task, subject) for number in count())
+    return next(found for found in posed if found.truth.things == (subject,) and not found.truth.sign)
