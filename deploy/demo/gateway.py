@@ -61,7 +61,9 @@ class Gateway:
         """An error with what the logs say last."""
         logs = [log for log in (self._engine_log, self._log) if log.is_file()]
         shown = "\n".join(f"--- {log.name} ---\n{tail(log, _LINES_SHOWN)}" for log in logs)
-        return DemoFailed(f"{what} (exit code {self._process.poll()})\n{shown}")
+        code = self._process.poll()
+        ended = "" if code is None else f" (exit code {code})"
+        return DemoFailed(f"{what}{ended}\n{shown}")
 
     def _is_ready(self) -> bool:
         try:
