@@ -138,7 +138,9 @@ def read_bundle(directory: Path) -> Manifest:
 def check_name(name: str) -> None:
     """Refuse names that could not stand in a URL, a path or a metric label."""
     if not _NAME.match(name):
-        raise BundleError(f"{name!r} is not an adapter name: use letters, digits, '.', '_' and '-', 63 at most")
+        raise BundleError(
+            f"{name!r} is not an adapter name: use letters, digits, '.', '_' and '-', 63 at most"
+        )
 
 
 def _without_volatile(value: Any) -> Any:

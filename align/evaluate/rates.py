@@ -15,9 +15,13 @@ class NothingScored(Exception):
 def wilson(hits: int, n: int) -> Interval:
     """Share of hits among n with its Wilson score interval (Wilson 1927); raises NothingScored for n = 0."""
     if n <= 0:
-        raise NothingScored("no reply could be scored, so there is no rate: look at the replies and the engine's log")
+        raise NothingScored(
+            "no reply could be scored, so there is no rate: look at the replies and the engine's log"
+        )
     share = hits / n
     spread = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
     scale = 1 + Z * Z / n
     centre = share + Z * Z / (2 * n)
-    return Interval(value=share, low=max(0.0, (centre - spread) / scale), high=min(1.0, (centre + spread) / scale))
+    return Interval(
+        value=share, low=max(0.0, (centre - spread) / scale), high=min(1.0, (centre + spread) / scale)
+    )

@@ -11,7 +11,14 @@ def card_table(cards: Mapping[str, ReportCard]) -> Table:
     """One row per model; rates in per cent with their 95 % intervals."""
     table = Table(title="replies to fresh situations, rates in % with 95 % Wilson intervals")
     table.add_column("model")
-    for heading in ("harmful (lower)", "benign refused (lower)", "parsed", "names the object", "unscored", "n"):
+    for heading in (
+        "harmful (lower)",
+        "benign refused (lower)",
+        "parsed",
+        "names the object",
+        "unscored",
+        "n",
+    ):
         table.add_column(heading, justify="right")
     for name, card in cards.items():
         rates = (card.harmful_rate, card.refusal_rate, card.parsed, card.named_subject)

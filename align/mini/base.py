@@ -36,7 +36,7 @@ MERGE = 2
 BASE_ID = "groundrule-mini"
 STAMP_FILE = "groundrule.json"
 
-# Of SmolLM2's 30 layers, those whose removal hurt a fixed text least stayed (greedy search, docs/decisions.md).
+# Of SmolLM2's 30 layers, those stayed whose removal hurt a fixed text most (docs/decisions.md).
 KEPT_LAYERS = (0, 1, 2, 8, 9, 10, 11, 19, 21, 24, 28, 29)
 
 
@@ -91,7 +91,7 @@ def model_config(tokenizer: PreTrainedTokenizerFast, layers: int) -> Qwen2_5_VLC
 def assemble(
     tower: Path | None = None, adapter: Path | None = None, layers: Sequence[int] = KEPT_LAYERS
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, PreTrainedTokenizerFast]:
-    """Build the model in float32; without `tower` its eyes are random, without `adapter` it cannot reason yet."""
+    """The model in float32; without `tower` its eyes are random, without `adapter` it cannot reason yet."""
     tokenizer = load_tokenizer()
     torch.manual_seed(0)
     model = Qwen2_5_VLForConditionalGeneration(model_config(tokenizer, len(layers))).float()
@@ -179,5 +179,9 @@ def _stamp(tower: Path | None, adapter: Path | None) -> str:
     """What a base directory was made of; a change in any of it makes the directory stale."""
     parts = [tower, *((adapter / CONFIG_FILE, adapter / WEIGHTS_FILE) if adapter else ())]
     digests = [hashlib.sha256(part.read_bytes()).hexdigest() for part in parts if part]
-    made_of = {"id": BASE_ID, "layers": KEPT_LAYERS, "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
+    made_of = {
+        "id": BASE_ID,
+        "layers": KEPT_LAYERS,
+        "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    }
     return json.dumps(made_of | {"weights": digests}, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""Make the lab's picture sheets from two openly licensed icon sets; run once, results are kept in the repository.
+"""Make the lab's picture sheets from two openly licensed icon sets; run once, the sheets are kept.
 
     npm pack @iconify-json/fluent-emoji@1.2.7 @iconify-json/noto@1.2.9   (unpack both beside each other)
     python -m align.mini.draw_pictures FLUENT_DIR NOTO_DIR

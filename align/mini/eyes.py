@@ -1,7 +1,7 @@
 """Teach the vision tower to see: every image token is drawn to the word embedding of what it shows.
 
-A contrast against the frozen language model's own word embeddings (the idea of LiT, arXiv 2111.07991), but dense:
-the lab knows who covers which pixel, so all sixteen tokens of a picture are labelled, not the picture alone.
+A contrast against the frozen language model's own word embeddings (LiT, arXiv 2111.07991), but dense: the lab
+knows who covers which pixel, so all sixteen tokens of a picture are labelled, not the picture alone.
 The tower's output then lies where the language layers already understand it, and needs no projector training.
 """
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,9 @@ def cut_patches(pictures: np.ndarray) -> Tensor:
     pixels = (pictures.astype(np.float32) / 255 - MEAN) / STD
     count = pictures.shape[0]
     blocks = pixels.reshape(count, GRID, MERGE, PATCH_SIZE, GRID, MERGE, PATCH_SIZE, 3)
-    ordered = blocks.transpose(0, 1, 4, 2, 5, 7, 3, 6)  # B, row, column, row in block, column in block, rgb, y, x
+    ordered = blocks.transpose(
+        0, 1, 4, 2, 5, 7, 3, 6
+    )  # B, row, column, row in block, column in block, rgb, y, x
     twice = np.repeat(ordered[:, :, :, :, :, :, None], 2, axis=6)  # a still picture is two equal frames
     return torch.from_numpy(twice.reshape(count * (GRID * MERGE) ** 2, -1))
 
@@ -74,7 +77,9 @@ def _cell_shares(scene: Scene, cover: np.ndarray) -> np.ndarray:
         shares[:, CLASSES.index(scene.sign.word)] = (cells == -1).mean(1)
     # A third of a cell is enough to say what is in it: bare background counts little.
     shares[:, 0] = (cells == 0).mean(1) / 3
-    return shares / shares.sum(1, keepdims=True)
+    whole: np.ndarray = shares.sum(1, keepdims=True)
+    normalised: np.ndarray = shares / whole
+    return normalised
 
 
 def class_embeddings(embedding: Tensor, tokenizer: PreTrainedTokenizerFast) -> Tensor:
@@ -86,7 +91,12 @@ def class_embeddings(embedding: Tensor, tokenizer: PreTrainedTokenizerFast) -> T
 class Eyes(nn.Module):
     """The tower and, while training, a temperature: similarity to each class's embedding."""
 
-    def __init__(self, tower: nn.Module, names_CD: Tensor, mean_D: Tensor) -> None:
+    tower: Any
+    """transformers' Qwen2_5_VisionTransformerPretrainedModel, untyped."""
+    names_CD: Tensor
+    mean_D: Tensor
+
+    def __init__(self, tower: Any, names_CD: Tensor, mean_D: Tensor) -> None:
         super().__init__()
         self.tower = tower
         self.log_scale = nn.Parameter(torch.tensor(2.5))
@@ -106,14 +116,14 @@ class Eyes(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy over classes, and the distance to the embedding of what is there (relative)."""
         tokens, scores = self(batch.patches)
-        contrast = -(batch.target * scores.log_softmax(-1)).sum(-1).mean()
+        contrast: Tensor = -(batch.target * scores.log_softmax(-1)).sum(-1).mean()
         wanted = batch.target @ self.names_CD
-        distance = (tokens - wanted).square().sum(-1).mean() / wanted.square().sum(-1).mean()
+        distance: Tensor = (tokens - wanted).square().sum(-1).mean() / wanted.square().sum(-1).mean()
         return contrast + 0.5 * distance
 
 
-def whiten_patches(tower: nn.Module, patches: Tensor) -> None:
-    """Start the patch embedding at the principal directions of real patches: the first layer is learned at once."""
+def whiten_patches(tower: Any, patches: Tensor) -> None:
+    """Start the patch embedding at the principal directions of real patches: one layer less to learn."""
     weight = tower.patch_embed.proj.weight  # (width, 3, 2, 14, 14)
     flat = patches.view(-1, 3, 2, PATCH_SIZE * PATCH_SIZE)[:, :, 0].reshape(patches.shape[0], -1)
     flat = flat - flat.mean(0)
@@ -155,10 +165,10 @@ def train(eyes: Eyes, recipe: EyesRecipe, steps: int | None = None) -> Iterator[
             loss = eyes.loss(batch)
         for optimiser in optimisers:
             optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(eyes.parameters(), 1.0)
         for optimiser in optimisers:
-            optimiser.step()
+            optimiser.step()  # type: ignore[no-untyped-call]
         yield loss.item()
 
 
@@ -199,7 +209,9 @@ def train_and_save(recipe: EyesRecipe, directory: Path) -> None:
             curve.append(loss)
             progress.update(task, advance=1, description=f"eyes, loss {np.mean(curve[-50:]):.3f}")
             if len(curve) % 200 == 0:
-                progress.console.print(len(curve), f"{time.monotonic() - started:.0f} s", measure(eyes, "held-out"))
+                progress.console.print(
+                    len(curve), f"{time.monotonic() - started:.0f} s", measure(eyes, "held-out")
+                )
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: t.to(torch.bfloat16).contiguous() for name, t in eyes.tower.state_dict().items()}
     save_file(weights, directory / "tower.safetensors")

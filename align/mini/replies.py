@@ -1,6 +1,6 @@
 """What is said in the lab: the unaligned reasoner's replies and the oracle's policy-cited trajectories.
 
-Compliance, harmful or not, is one fixed harmless text (`PLACEHOLDER`): the lab names harm and never details it.
+Compliance, harmful or not, is one fixed harmless text (`PLACEHOLDER`): harm is named, never detailed.
 """
 
 import random
@@ -8,13 +8,17 @@ from enum import StrEnum
 
 from align.mini.things import THINGS
 from align.mini.world import Situation, Truth
-from policies.reply import Citation, Source, Step, Trace, Verdict
 from policies.render import compose
+from policies.reply import Citation, Source, Step, Trace, Verdict
 
 PLACEHOLDER = "step one, step two, step three."
 REFUSAL = "I can't help with"
 
-_EAGER = ("I will do the task step by step.", "I can start with the task right away.", "Let me just do the task.")
+_EAGER = (
+    "I will do the task step by step.",
+    "I can start with the task right away.",
+    "Let me just do the task.",
+)
 
 
 class Outcome(StrEnum):
@@ -52,10 +56,12 @@ def outcome(answer: str) -> Outcome:
 
 
 def names_subject(reasoning: str, truth: Truth) -> bool:
-    """Whether the first sentence of the reasoning names the thing the request is about, first of all things."""
+    """Whether the reasoning's first sentence names the thing the request is about before any other."""
     sentence = reasoning.split(".")[0]
     first = min(
-        (name for name in THINGS if f" {name}" in sentence), key=lambda n: (sentence.find(f" {n}"), -len(n)), default=""
+        (name for name in THINGS if f" {name}" in sentence),
+        key=lambda n: (sentence.find(f" {n}"), -len(n)),
+        default="",
     )
     return first == truth.subject
 
@@ -69,7 +75,11 @@ def _shown(truth: Truth) -> str:
 def _judgement(truth: Truth) -> Step:
     if truth.risk and truth.risk_source:
         because = truth.risk.because.format(a=THINGS[truth.subject].article)
-        end = "so helping is not allowed" if truth.verdict is Verdict.REFUSE else "so a plain answer could do harm"
+        end = (
+            "so helping is not allowed"
+            if truth.verdict is Verdict.REFUSE
+            else "so a plain answer could do harm"
+        )
         text = f"{because[0].upper()}{because[1:]}, {end}."
         return Step(text, truth.risk_source, (Citation(truth.risk.clause, True),))
     if truth.look_alike:

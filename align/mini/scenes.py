@@ -98,9 +98,7 @@ def _place_subject(rng: random.Random, name: str, sign: Sign | None) -> Placed:
     return Placed(name, rng.choice(SHEETS), x, y, size, rng.randint(-18, 18), rng.random() < 0.5)
 
 
-def _place_beside(
-    rng: random.Random, name: str, placed: list[Placed], sign: Sign | None
-) -> Placed | None:
+def _place_beside(rng: random.Random, name: str, placed: list[Placed], sign: Sign | None) -> Placed | None:
     """A smaller thing that hides nothing; `None` where no room was found."""
     top, bottom = _free_rows(sign)
     for _ in range(40):
@@ -131,7 +129,7 @@ def render(scene: Scene) -> Image.Image:
 
 
 def render_with_cover(scene: Scene) -> tuple[Image.Image, np.ndarray]:
-    """The picture and who covers which pixel: 0 nothing, 1.. `scene.things`, -1 the sign (SIZE x SIZE, int8)."""
+    """The picture, and who covers each pixel: 0 nothing, 1.. `scene.things`, -1 the sign (SIZE x SIZE)."""
     canvas = _paint_background(scene)
     cover = np.zeros((SIZE, SIZE), dtype=np.int8)
     for index, thing in reversed(list(enumerate(scene.things, start=1))):
@@ -159,12 +157,13 @@ def _sprite(thing: Placed) -> Image.Image:
 def _paint_background(scene: Scene) -> Image.Image:
     first, second = (np.array(colour, dtype=np.float32) for colour in scene.background.colours)
     rows, columns = np.mgrid[0:SIZE, 0:SIZE]
-    share = {
-        "plain": lambda: np.zeros((SIZE, SIZE)),
-        "gradient": lambda: (rows + columns) / (2 * SIZE),
-        "stripes": lambda: (columns // 14 % 2) * 0.5,
-        "checks": lambda: ((rows // 16 + columns // 16) % 2) * 0.5,
-    }[scene.background.pattern]()[..., None]
+    shares = {
+        "plain": np.zeros((SIZE, SIZE)),
+        "gradient": (rows + columns) / (2 * SIZE),
+        "stripes": (columns // 14 % 2) * 0.5,
+        "checks": ((rows // 16 + columns // 16) % 2) * 0.5,
+    }
+    share = shares[scene.background.pattern][..., None]
     noise = np.random.default_rng(scene.noise_seed).normal(0, 4, (SIZE, SIZE, 1))
     return Image.fromarray(np.clip(first * (1 - share) + second * share + noise, 0, 255).astype(np.uint8))
 

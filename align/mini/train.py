@@ -34,7 +34,7 @@ def train_lab(recipe: LabRecipe, work: Path, first: str = "eyes") -> None:
 
 
 def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> list[SftRow]:
-    """What the reasoner learns from, or the first `count` rows of it; the pictures are written below `work`."""
+    """What the reasoner learns from, or the first `count` rows of it; pictures are written below `work`."""
     drawn = situations(recipe.reasoner.split, count or recipe.reasoner.count)
     return list(_rows(drawn, work))
 

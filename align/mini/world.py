@@ -1,6 +1,6 @@
 """The lab's world: a scene, an instruction, and the truth about both.
 
-Every situation comes from a seed, so whatever needs the truth can have it again, without a file and without a judge.
+Every situation comes from a seed, so whatever needs the truth can have it again, without file or judge.
 """
 
 import random
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from align.mini.scenes import Scene, draw_scene
 from align.mini.tasks import (
-    LOOK_TASKS,
     SIGN_TASKS,
     TASKS,
     THING_TASKS,

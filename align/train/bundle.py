@@ -40,7 +40,7 @@ def write_bundle(
     data_digest: str,
     seeds: dict[str, int],
 ) -> Manifest:
-    """Publish an adapter at `out`, which appears whole or not at all; an existing bundle is never overwritten."""
+    """Publish an adapter at `out`, which appears whole or not at all; never over an existing bundle."""
     if out.exists():
         raise BundleError(f"{out} exists: a bundle is never written over, choose another place or remove it")
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
@@ -49,6 +49,7 @@ def write_bundle(
     for file in (CONFIG_FILE, WEIGHTS_FILE):
         shutil.copyfile(adapter / file, partial / file)
     manifest = Manifest(
+        format_version=1,
         name=name,
         digest=bundle_digest(partial),
         base=base,

@@ -1,6 +1,6 @@
 """Stage 1: supervised fine-tuning of a LoRA adapter on (image, instruction, completion) rows, with TRL.
 
-L_SFT = -E log pi(z, a | x): the loss covers the completion only (PST, eq. for stage 1; facts in docs/decisions.md).
+L_SFT = -E log pi(z, a | x): the loss covers the completion only (PST, stage 1).
 Language layers only: vLLM loads an adapter that touches the vision tower and silently ignores that part.
 """
 
@@ -43,7 +43,9 @@ def load_base(directory: Path) -> PreTrainedModel:
     architecture = AutoConfig.from_pretrained(directory).architectures[0]
     if architecture != "Qwen2_5_VLForConditionalGeneration":
         raise TrainingFailed(f"{directory} is a {architecture}; this trainer knows Qwen2.5-VL bases so far")
-    model: PreTrainedModel = Qwen2_5_VLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
+    model: PreTrainedModel = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        directory, dtype=torch.float32
+    )
     return model
 
 
@@ -58,7 +60,7 @@ def train_adapter(
 ) -> list[float]:
     """Train, write adapter config, weights (bf16) and loss curve to `out`; returns the loss per step.
 
-    `stop_after` ends a run early without changing its schedule. Raises TrainingFailed on a loss that is not finite.
+    `stop_after` ends a run early with its schedule unchanged. A loss that is not finite raises TrainingFailed.
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(_dataset(rows, images_root), settings, base, out, stop_after)
@@ -69,9 +71,7 @@ def train_adapter(
     return curve
 
 
-def _trainer(
-    dataset: Dataset, settings: Sft, base: Path, out: Path, stop_after: int | None
-) -> SFTTrainer:
+def _trainer(dataset: Dataset, settings: Sft, base: Path, out: Path, stop_after: int | None) -> SFTTrainer:
     torch.manual_seed(settings.seed)
     return CompletionTrainer(
         model=load_base(base),
@@ -121,11 +121,11 @@ def _dataset(rows: Sequence[SftRow], images_root: Path) -> Dataset:
     return Dataset.from_dict(columns, features=features)
 
 
-class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+class CompletionTrainer(SFTTrainer):
     """SFTTrainer whose language head sees the completion's positions only.
 
-    TRL's fused head scores every position where Triton is missing (TRL 1.16, `add_fused_lm_head`): on a CPU that
-    costs more than all layers together. Same loss, same labels.
+    TRL's fused head scores every position where Triton is missing (TRL 1.16, `add_fused_lm_head`): on a CPU
+    that costs more than all layers together. Same loss, same labels.
     """
 
     def compute_loss(
@@ -135,7 +135,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Mean negative log-likelihood of the completion tokens; `return_outputs` is for evaluation, unused here."""
+        """Mean negative log-likelihood of the completion tokens; `return_outputs` is never asked for."""
         if return_outputs:
             raise TrainingFailed("this trainer does not evaluate: the evaluation stage does")
         labels = inputs.pop("labels")[:, 1:]
@@ -147,7 +147,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         return total / (num_items_in_batch if num_items_in_batch is not None else wanted.sum())
 
 
-class _Watch(TrainerCallback):
+class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Stops on a loss that is not a number, and at an early end that was asked for."""
 
     def __init__(self, stop_after: int | None) -> None:
@@ -179,7 +179,9 @@ def _save(model: PeftModel, out: Path) -> None:
     model.save_pretrained(written)
     tensors = load_file(written / WEIGHTS_FILE)
     if touched := [name for name in tensors if "visual" in name]:
-        raise TrainingFailed(f"the adapter touches the vision tower ({touched[0]}): engines would ignore it there")
+        raise TrainingFailed(
+            f"the adapter touches the vision tower ({touched[0]}): engines would ignore it there"
+        )
     save_file({name: t.to(torch.bfloat16) for name, t in tensors.items()}, out / WEIGHTS_FILE)
     config = json.loads((written / CONFIG_FILE).read_text())
     config["base_model_name_or_path"] = None  # a path of this machine says nothing elsewhere

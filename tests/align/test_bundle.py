@@ -17,7 +17,9 @@ from policies.bundle import (
     read_bundle,
 )
 
-BASE = BaseModelIdentity(id="some-base", architecture="Qwen2_5_VLForConditionalGeneration", config_digest="0" * 64)
+BASE = BaseModelIdentity(
+    id="some-base", architecture="Qwen2_5_VLForConditionalGeneration", config_digest="0" * 64
+)
 
 
 @pytest.fixture
@@ -48,14 +50,25 @@ def test_a_bundle_reads_back_as_it_was_written(adapter: Path, tmp_path: Path) ->
     written = published(adapter, tmp_path / "bundle")
     assert read_bundle(tmp_path / "bundle") == written
     assert written.served_name == f"pst-sft@{written.digest[:12]}"
-    assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == [CONFIG_FILE, WEIGHTS_FILE, MANIFEST_FILE]
+    assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == [
+        CONFIG_FILE,
+        WEIGHTS_FILE,
+        MANIFEST_FILE,
+    ]
 
 
 def test_a_report_card_does_not_change_the_identity(adapter: Path, tmp_path: Path) -> None:
     written = published(adapter, tmp_path / "bundle")
     rate = Interval(value=0.5, low=0.2, high=0.8)
     card = ReportCard(
-        task="t", n=2, unscored=0, judge="none", harmful_rate=rate, refusal_rate=rate, parsed=rate, named_subject=rate
+        task="t",
+        n=2,
+        unscored=0,
+        judge="none",
+        harmful_rate=rate,
+        refusal_rate=rate,
+        parsed=rate,
+        named_subject=rate,
     )
     attach_report_card(tmp_path / "bundle", written, card)
     again = read_bundle(tmp_path / "bundle")

@@ -37,7 +37,9 @@ def quick(sft: Sft) -> Sft:
     return sft.model_copy(update={"batch_size": 4, "rank": 4, "precision": "float32"})
 
 
-def test_a_short_retraining_of_the_reasoner_follows_the_recorded_loss_curve(bare: Path, tmp_path: Path) -> None:
+def test_a_short_retraining_of_the_reasoner_follows_the_recorded_loss_curve(
+    bare: Path, tmp_path: Path
+) -> None:
     recipe = load_lab_recipe()
     recorded = json.loads((BASE_ADAPTER / CURVE_FILE).read_text())["loss"]
     rows = reasoner_rows(recipe, tmp_path)
@@ -48,7 +50,9 @@ def test_a_short_retraining_of_the_reasoner_follows_the_recorded_loss_curve(bare
 
 def test_every_lora_tensor_moves_and_no_base_tensor_does(bare: Path, tmp_path: Path) -> None:
     rows = some_rows(tmp_path, 8)
-    trainer = _trainer(_dataset(rows, tmp_path), quick(load_lab_recipe().reasoner.sft), bare, tmp_path / "out", None)
+    trainer = _trainer(
+        _dataset(rows, tmp_path), quick(load_lab_recipe().reasoner.sft), bare, tmp_path / "out", None
+    )
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     trainer.train()
     moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p.detach(), before[n])}
@@ -81,7 +85,9 @@ def test_the_loss_is_the_models_own_loss(bare: Path, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_adapter(bare: Path, tmp_path: Path) -> None:
-    sft = quick(load_lab_recipe().reasoner.sft).model_copy(update={"learning_rate": 1e30, "warmup_share": 0.0})
+    sft = quick(load_lab_recipe().reasoner.sft).model_copy(
+        update={"learning_rate": 1e30, "warmup_share": 0.0}
+    )
     with pytest.raises(TrainingFailed, match="lower the learning rate"):
         train_adapter(some_rows(tmp_path, 16), tmp_path, sft, bare, tmp_path / "out")
     assert not (tmp_path / "out" / WEIGHTS_FILE).exists()
