@@ -60,7 +60,7 @@ def train_adapter(
 ) -> list[float]:
     """Train, write adapter config, weights (bf16) and loss curve to `out`; returns the loss per step.
 
-    `stop_after` ends a run early with its schedule unchanged. A loss that is not finite raises TrainingFailed.
+    `stop_after` ends a run early with its schedule unchanged. TrainingFailed on a loss that is not finite.
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(_dataset(rows, images_root), settings, base, out, stop_after)
