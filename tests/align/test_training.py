@@ -7,18 +7,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import align
+from align.manifest import file_digest
 from align.mini.base import save_base
 from align.mini.recipe import load_lab_recipe
 from align.mini.train import reasoner_rows
-from align.mini.trained import BASE_ADAPTER, PST_BUNDLE, TOWER
-from align.recipe import Sft
-from align.records import SftRow
+from align.mini.trained import BASE_ADAPTER, PST_BUNDLE, PST_CURVE, TOWER
+from align.recipe import Sft, digest_of, load_recipe
+from align.records import SftRow, read_rows
+from align.run import run
+from align.stages.workspace import ROWS_FILE
 from align.train.sft import CURVE_FILE, CompletionTrainer, TrainingFailed, _dataset, _trainer, train_adapter
-from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
+from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
 
 pytestmark = pytest.mark.filterwarnings("default")
 
 STEPS = 3
+RECIPES = Path(align.__file__).parent / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,21 @@ def test_a_short_retraining_of_the_reasoner_follows_the_recorded_loss_curve(
     recorded = json.loads((BASE_ADAPTER / CURVE_FILE).read_text())["loss"]
     rows = reasoner_rows(recipe, tmp_path)
     again = train_adapter(rows, tmp_path, recipe.reasoner.sft, bare, tmp_path / "out", stop_after=STEPS)
+    assert again == pytest.approx(recorded[:STEPS], rel=0.05)
+    assert recorded[-1] < 0.1 * recorded[0]
+
+
+def test_a_short_retraining_of_the_pst_adapter_follows_the_recorded_loss_curve(
+    mini_base: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(RECIPES / "mini.toml")
+    recorded = json.loads(PST_CURVE.read_text())["loss"]
+    run(recipe, tmp_path, until="rows")
+    rows = list(read_rows(tmp_path / "rows" / ROWS_FILE, SftRow))
+    manifest = read_bundle(PST_BUNDLE)
+    assert file_digest(tmp_path / "rows" / ROWS_FILE) == manifest.data_digest
+    assert digest_of(recipe.making()) == manifest.recipe_digest
+    again = train_adapter(rows, tmp_path, recipe.sft, mini_base, tmp_path / "out", stop_after=STEPS)
     assert again == pytest.approx(recorded[:STEPS], rel=0.05)
     assert recorded[-1] < 0.1 * recorded[0]
 
