@@ -26,6 +26,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from align.mini import language
 from align.mini.language import VOCABULARY_MULTIPLE, load_language_model, load_tokenizer
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 
@@ -179,9 +180,11 @@ def _stamp(tower: Path | None, adapter: Path | None) -> str:
     """What a base directory was made of; a change in any of it makes the directory stale."""
     parts = [tower, *((adapter / CONFIG_FILE, adapter / WEIGHTS_FILE) if adapter else ())]
     digests = [hashlib.sha256(part.read_bytes()).hexdigest() for part in parts if part]
+    sources = (Path(__file__), Path(language.__file__))
+    code = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
     made_of = {
         "id": BASE_ID,
         "layers": KEPT_LAYERS,
-        "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        "code": code,
     }
     return json.dumps(made_of | {"weights": digests}, indent=2) + "\n"

@@ -21,18 +21,18 @@ IMAGE_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_
 VOCABULARY_MULTIPLE = 64
 
 # ChatML as Qwen2.5-VL writes it, without a default system message: the student sees image and question only.
+# Pictures come first however a caller orders the parts, because that is the one order the lab trains on.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {{- '<|im_start|>' + message['role'] + '\\n' -}}
 {%- if message['content'] is string -%}
 {{- message['content'] -}}
 {%- else -%}
-{%- for part in message['content'] -%}
-{%- if part['type'] in ('image', 'image_url') -%}
+{%- for part in message['content'] if part['type'] in ('image', 'image_url') -%}
 {{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
-{%- elif part['type'] == 'text' -%}
+{%- endfor -%}
+{%- for part in message['content'] if part['type'] == 'text' -%}
 {{- part['text'] -}}
-{%- endif -%}
 {%- endfor -%}
 {%- endif -%}
 {{- '<|im_end|>\\n' -}}
