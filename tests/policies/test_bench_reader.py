@@ -27,5 +27,5 @@ def test_reading_ten_times_as_much_takes_about_ten_times_as_long(piece: int) -> 
     small, large = seconds_to_read(1, piece), seconds_to_read(10, piece)
     print(
         f"\nreader, pieces of {piece}: 1 MiB {small:.2f} s, 10 MiB {large:.2f} s, ratio {large / small:.1f}"
-    )  # noqa: T201
+    )
     assert large / small < 20

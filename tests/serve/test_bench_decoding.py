@@ -38,5 +38,5 @@ def test_decoding_speed(live_gateway: Program) -> None:
         for streams in (1, 8)
     }
     for (model, streams), rate in rates.items():
-        print(f"\n{model}, {streams} streams: {rate:.1f} tokens/s", end="")  # noqa: T201
+        print(f"\n{model}, {streams} streams: {rate:.1f} tokens/s", end="")
     assert rates[ALIAS, 8] > rates[ALIAS, 1]
