@@ -26,7 +26,7 @@ from serve.engine.embedded import EmbeddedEngine
 from serve.engine.launch import BASE_NAME, Launcher, launch_vllm
 from serve.engine.remote import RemoteEngine
 from serve.engine.replica import Replica
-from serve.engine.supervisor import EngineStartError, OnUp, Supervisor
+from serve.engine.supervisor import EngineStartError, Supervisor
 from serve.errors import GatewayError
 from serve.observe.metrics import Metrics
 from serve.observe.requests import RequestLog
@@ -61,7 +61,8 @@ def create_app(
             client = EngineClient(replica, session)
             supervisor = _supervisor(settings, registry, replica, client, metrics, launcher)
             on_up = partial(load_adapters, registry, client)
-            supervising = asyncio.create_task(_supervise(supervisor, on_up, on_fatal))
+            supervising = asyncio.create_task(supervisor.run(on_up))
+            supervising.add_done_callback(partial(_tell_the_end, on_fatal))
             try:
                 yield {
                     "gateway": GatewayState(
@@ -112,9 +113,14 @@ def _supervisor(
     return EmbeddedEngine(embedded, launcher or default, replica, client, metrics)
 
 
-async def _supervise(supervisor: Supervisor, on_up: OnUp, on_fatal: OnFatal) -> None:
-    try:
-        await supervisor.run(on_up)
-    except EngineStartError as error:
+def _tell_the_end(on_fatal: OnFatal, supervising: asyncio.Task[None]) -> None:
+    """However supervision ended, unless the gateway cancelled it: nobody would start the engine again."""
+    if supervising.cancelled():
+        return
+    error = supervising.exception()
+    if isinstance(error, EngineStartError):
         _log.error("engine_start_failed", extra={"fields": {"error": str(error)}})
         on_fatal(str(error))
+    else:
+        _log.error("supervision_failed", exc_info=error)
+        on_fatal(f"nobody looks after the engine any more: {error!r}")

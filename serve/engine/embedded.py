@@ -69,25 +69,37 @@ class EmbeddedEngine:
 
     async def _live_once(self, on_up: OnUp) -> None:
         """One life of the engine: returns when a healthy engine died, raises when it never got healthy."""
-        launch = self._launcher()
-        self._replica.url = launch.url
         self._replica.become("starting", "the engine is starting")
-        async with self._process(launch) as process:
+        async with self._process() as process:
             await self._until_healthy(process)
             self._replica.become("loading adapters", "adapters are being loaded")
             await self._while_alive(process, on_up)
             self._replica.become("ready")
-            _log.info("engine_ready", extra={"fields": {"url": launch.url, "pid": process.pid}})
+            _log.info("engine_ready", extra={"fields": {"url": self._replica.url, "pid": process.pid}})
             code = await process.wait()
             self._replica.become("down", "the engine died and is being started again")
             fields = {"exit_code": code, "log": str(self.log_path), "last_lines": self._last_lines()}
             _log.error("engine_died", extra={"fields": fields})
 
     @contextlib.asynccontextmanager
-    async def _process(self, launch: Launch) -> AsyncIterator[Process]:
+    async def _process(self) -> AsyncIterator[Process]:
+        try:
+            launch = self._launcher()
+            process = await self._spawn(launch)
+        except OSError as error:
+            raise EngineStartError(f"the engine's process cannot be started: {error}") from error
+        self._replica.url = launch.url
+        fields = {"pid": process.pid, "url": launch.url, "log": str(self.log_path)}
+        _log.info("engine_starting", extra={"fields": fields})
+        try:
+            yield process
+        finally:
+            await _end_group(process, self._settings.stop_timeout_s)
+
+    async def _spawn(self, launch: Launch) -> Process:
         leash = (sys.executable, "-m", "serve.engine.leash", str(os.getpid()))
         with self._open_log() as log:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *leash,
                 *launch.argv,
                 env=launch.environment,
@@ -96,12 +108,6 @@ class EmbeddedEngine:
                 stderr=log,
                 start_new_session=True,
             )
-        fields = {"pid": process.pid, "url": launch.url, "log": str(self.log_path)}
-        _log.info("engine_starting", extra={"fields": fields})
-        try:
-            yield process
-        finally:
-            await _end_group(process, self._settings.stop_timeout_s)
 
     def _open_log(self) -> BinaryIO:
         try:
@@ -140,9 +146,12 @@ class EmbeddedEngine:
         return EngineStartError(f"{what}; the last lines of {self.log_path}:\n{self._last_lines()}")
 
     def _last_lines(self) -> str:
-        with self.log_path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
+        try:
+            with self.log_path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError as error:  # a cleaner of temporary directories removed it, say
+            return f"(the log cannot be read: {error.strerror})"
         return "\n".join(lines[-_LOG_LINES_SHOWN:])
 
 

@@ -55,6 +55,11 @@ class Program:
 
         eventually(ready, timeout_s)
 
+    def wait_restarted(self, first_pid: int, timeout_s: float = 60) -> None:
+        """Until another engine than that one is ready."""
+        eventually(lambda: self.engine_pid != first_pid, timeout_s)
+        self.wait_ready(timeout_s)
+
 
 @contextmanager
 def running_program(arguments: Sequence[str], log_path: Path) -> Iterator[Program]:

@@ -23,13 +23,17 @@ from tests.serve.programs import ROOT, Program, is_alive, running_program
 
 # What `python -m serve` runs, with another program in vLLM's place.
 PROGRAM = """
+import json
+import os
 import sys
+from pathlib import Path
 from serve.__main__ import main
 from serve.engine.launch import Launch, free_port
-import os
+more = Path(sys.argv[1]).with_name("more_arguments.json")
 def launch():
     port = free_port()
     command = [part.replace("PORT", str(port)) for part in sys.argv[2:]]
+    command += json.loads(more.read_text()) if more.exists() else []
     return Launch(tuple(command), dict(os.environ), f"http://127.0.0.1:{port}")
 raise SystemExit(main(["--config", sys.argv[1]], launch))
 """
@@ -98,6 +102,43 @@ def test_engine_killed_while_answering_is_an_error_event_then_everything_is_back
         assert program.engine_pid != first
         assert program.gateway.post(ask()).status_code == 200
         assert program.gateway.metric("groundrule_engine_restarts_total") == 1
+
+
+def test_engine_comes_back_though_its_log_is_gone(run: Run, tmp_path: Path) -> None:
+    with run(*SCRIPTED) as program:
+        program.wait_ready()
+        first = program.engine_pid
+        (tmp_path / "engine.log").unlink()
+        os.kill(first, signal.SIGKILL)
+        program.wait_restarted(first)
+        assert "cannot be read" in program.log("engine_died")[0]["last_lines"]
+
+
+def test_restart_that_the_system_refuses_is_tried_again(run: Run, tmp_path: Path) -> None:
+    more = tmp_path / "more_arguments.json"
+    with run(*SCRIPTED) as program:
+        program.wait_ready()
+        first = program.engine_pid
+        more.write_text(json.dumps(["x" * 200_000]))  # E2BIG
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: program.log("engine_start_failed"), 60)
+        assert "Argument list too long" in program.log("engine_start_failed")[0]["error"]
+        assert program.gateway.get("/healthz").status_code == 200
+        more.unlink()
+        program.wait_restarted(first)
+        assert program.gateway.post(ask()).status_code == 200
+
+
+def test_end_of_supervision_that_nobody_foresaw_ends_the_gateway_and_is_told(
+    run: Run, tmp_path: Path
+) -> None:
+    with run(*SCRIPTED) as program:
+        program.wait_ready()
+        (tmp_path / "more_arguments.json").write_text(json.dumps(["\ud800"]))  # no system's encoding has it
+        os.kill(program.engine_pid, signal.SIGKILL)
+        assert program.process.wait(60) == 1
+        assert "UnicodeEncodeError" in program.log("supervision_failed")[0]["traceback"]
+        assert "UnicodeEncodeError" in program.log_path.read_text().splitlines()[-1]
 
 
 def test_reply_under_way_is_finished_before_the_gateway_stops(run: Run) -> None:
