@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from serve.adapters.registry import Route
 from serve.api.exchange import Ask, Exchange, Parts
@@ -26,7 +28,12 @@ _CONTRACT = {"requestBody": {"required": True, "content": _SCHEMA}}
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation, plain or streamed."""
     gateway = state_of(request)
-    body = await _read_json(request)
+    try:
+        body = await _read_json(request)
+    except ClientDisconnect:
+        gateway.metrics.requests.labels("none", "aborted").inc()
+        record_of(request.scope).fields["outcome"] = "aborted"
+        return _NoAnswer()
     asked = parse_chat(body)
     route = gateway.registry.resolve(asked.model or gateway.registry.default_alias)
     choices = _choices(asked, gateway.limits)
@@ -41,6 +48,13 @@ async def chat_completions(request: Request) -> Response:
     )
     parts = Parts(gateway.client, gateway.metrics, gateway.errors)
     return Exchange(ask, Reply(route, choices, gateway.catalog), parts, record_of(request.scope))
+
+
+class _NoAnswer(Response):
+    """Sends nothing: there is nobody left to read it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pass
 
 
 def _choices(asked: ChatRequest, limits: LimitSettings) -> int:

@@ -19,7 +19,8 @@ class Metrics:
         self.registry = registry
         self.requests = Counter(
             "groundrule_requests",
-            "Chat requests that reached an alias, by how they ended: ok, aborted, or an error's code.",
+            "Chat requests that reached an alias (none: their caller left before naming one), "
+            "by how they ended: ok, aborted, or an error's code.",
             ["alias", "outcome"],
             registry=registry,
         )

@@ -1,8 +1,11 @@
 """Claims about what callers see when something fails, before the first byte and after it."""
 
+import logging
+import socket
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -113,6 +116,23 @@ def test_caller_leaving_in_mid_wait_aborts_the_engine(
         httpx.post(url, json=ask(stream=stream), timeout=httpx.Timeout(20, read=0.3))
     eventually(lambda: gateway.engine.history[0].aborted)
     eventually(lambda: gateway.metric("groundrule_requests_in_flight") == 0)
+
+
+def test_caller_leaving_in_mid_body_is_no_failure_of_ours(
+    fresh_gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    address = urlsplit(fresh_gateway.url)
+    with socket.create_connection((address.hostname, address.port)) as caller:
+        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n"
+        caller.sendall(head.encode() + b'{"messages": ')
+        eventually(lambda: fresh_gateway.metric("groundrule_requests_in_flight") == 1)
+    eventually(lambda: fresh_gateway.metric("groundrule_requests_in_flight") == 0)
+    assert fresh_gateway.metric('groundrule_requests_total{alias="none",outcome="aborted"}') == 1
+    assert fresh_gateway.metric("groundrule_errors_total") == 0
+    assert [record for record in caplog.records if record.exc_info] == []
+    (line,) = [fields for r in caplog.records if (fields := getattr(r, "fields", {})).get("outcome")]
+    assert (line["status"], line["outcome"]) == (499, "aborted")
 
 
 def test_one_request_too_many_is_told_to_come_back(start: Start) -> None:
