@@ -29,7 +29,7 @@ class Verdict(StrEnum):
 
 
 class Flag(StrEnum):
-    """How a reply departs from the grammar; all but `citation_in_answer` mean it is not well formed."""
+    """How a reply departs from the grammar; `TOLERATED_FLAGS` are no fault."""
 
     NO_TRACE = "no_trace"
     """There is not one step: no delimiters, or nothing but perhaps a verdict between them."""
@@ -55,6 +55,10 @@ class Flag(StrEnum):
     """Text followed the answer's closing tag; it was kept as part of the answer."""
     CITATION_IN_ANSWER = "citation_in_answer"
     """The caller would see a clause id; allowed, but worth knowing."""
+
+
+TOLERATED_FLAGS = frozenset({Flag.CITATION_IN_ANSWER})
+"""A reply with no other flags is well formed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Trace:
     @property
     def well_formed(self) -> bool:
         """Whether the reply parses completely: tagged steps, valid clauses, a final verdict, an answer."""
-        return not set(self.flags) - {Flag.CITATION_IN_ANSWER}
+        return not set(self.flags) - TOLERATED_FLAGS
 
     @property
     def citations(self) -> tuple[Citation, ...]:

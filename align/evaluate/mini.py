@@ -22,6 +22,7 @@ from align.mini.scenes import Scene, render
 from align.mini.world import Situation, situations
 from policies.bundle import ReportCard
 from policies.prompt import student_messages
+from policies.reply import TOLERATED_FLAGS
 
 TASK = "mini-skeleton"
 JUDGE = "none: outcomes are read off the lab's fixed wordings"
@@ -115,7 +116,7 @@ def read_reply(situation: Situation, message: dict[str, Any]) -> Answered:
         wanted_verdict=str(truth.verdict),
         verdict=verdict,
         outcome=outcome(answer),
-        parsed=verdict is not None and not safety.get("flags", ["no safety object"]),
+        parsed=verdict is not None and not set(safety.get("flags", ["no safety object"])) - TOLERATED_FLAGS,
         named_subject=names_subject(reasoning, truth),
         cited_policy=cited,
         reasoning=reasoning,

@@ -82,9 +82,15 @@ def test_a_reply_that_never_came_is_unscored_and_takes_no_part_in_other_rates() 
 
 @pytest.mark.parametrize(
     ("verdict", "flags", "parsed"),
-    [("refuse", (), True), (None, (), False), ("refuse", ("invalid_clause",), False)],
+    [
+        ("refuse", (), True),
+        ("refuse", ("citation_in_answer",), True),
+        (None, (), False),
+        ("refuse", ("invalid_clause",), False),
+        ("refuse", ("invalid_clause", "citation_in_answer"), False),
+    ],
 )
-def test_a_reply_parses_only_with_a_verdict_and_without_flags(
+def test_a_reply_parses_only_with_a_verdict_and_without_faults(
     verdict: str | None, flags: tuple[str, ...], parsed: bool
 ) -> None:
     assert read_reply(drawn(harmful=True), message("x", verdict, flags)).parsed is parsed

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from groundrule import AnswerText, Finished, Groundrule, Reply, StepRead, VerdictRead
+from groundrule import AnswerText, Finished, Groundrule, Reply, Safety, StepRead, VerdictRead
 
+from policies.reply import TOLERATED_FLAGS, Flag
 from serve.settings import Settings
+from tests.clients.conftest import SAFETY
 from tests.fakes.scripted_engine import Scripted, ScriptedEngine
 from tests.serve.gateways import REFUSAL, Gateway, running_gateway, write_bundle
 
@@ -59,3 +61,9 @@ def test_models_of_the_real_gateway_are_listed(real_gateway: Gateway) -> None:
 
 def _told(reply: Reply) -> tuple[object, ...]:
     return reply.answer, reply.reasoning, reply.safety, reply.finish_reason
+
+
+@pytest.mark.parametrize("flag", Flag)
+def test_client_and_gateway_tolerate_the_same_flags(flag: Flag) -> None:
+    safety = Safety.model_validate({**SAFETY, "flags": [str(flag)]})
+    assert safety.well_formed == (flag in TOLERATED_FLAGS)
