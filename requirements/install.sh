@@ -11,7 +11,8 @@ fail() {
 }
 
 [ -n "$python" ] || fail "no Python found: install Python 3.11 (with its venv module)"
-found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+found=$(version_of "$python") ||
     fail "$python does not run: install Python 3.11, or name one with: make PYTHON=/path/to/python3.11"
 case $found in
 3.11 | 3.12) ;;
@@ -38,10 +39,14 @@ if [ "$2" = cuda ] && ! nvidia-smi -L >/dev/null 2>&1; then
 fi
 command -v cc >/dev/null || command -v gcc >/dev/null || fail "no C compiler found (cc): the engine needs one"
 echo "groundrule: installing $lock into $venv (once; about 6 GB on disk)"
-if ! [ -x "$venv/bin/python" ]; then
-    "$python" -m venv "$venv" || fail "$python cannot create environments: install its venv module"
-fi
 rm -f "$stamp"
+# One that was interrupted while it was created has no pip.
+if [ "$(version_of "$venv/bin/python")" != "$found" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    if ! [ -f "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
+        fail "$venv is no virtual environment, so it is left alone: remove it, or choose another place with VENV="
+    fi
+    "$python" -m venv --clear "$venv" || fail "$python cannot create environments: install its venv module"
+fi
 "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/uv.txt
 # uv does not read pip's configuration: on a machine with a mirror of its own, this hands it on.
 if [ -z "${UV_DEFAULT_INDEX:-}" ]; then
