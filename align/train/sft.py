@@ -121,7 +121,7 @@ def _dataset(rows: Sequence[SftRow], images_root: Path) -> Dataset:
     return Dataset.from_dict(columns, features=features)
 
 
-class CompletionTrainer(SFTTrainer):
+class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
     """SFTTrainer whose language head sees the completion's positions only.
 
     TRL's fused head scores every position where Triton is missing (TRL 1.16, `add_fused_lm_head`): on a CPU
