@@ -51,5 +51,6 @@ lock: install ## resolve requirements/*.txt anew; versions stay unless pyproject
 	$(LOCK) $(PROJECTS) --extra serve --extra align --extra engine-cpu --group dev -o requirements/cpu.txt
 	$(LOCK) $(PROJECTS) --extra serve --extra align --extra engine-cuda --group dev -o requirements/cuda.txt
 
-clean: ## remove what was built (.cache, tool caches); the environment stays
-	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build
+clean: ## remove what was built (.cache, tool caches); the environments stay
+	[ ! -d .cache ] || find .cache -mindepth 1 -maxdepth 1 ! -name 'venv-*' -exec rm -rf {} +
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build

@@ -69,14 +69,20 @@ def run(plan: Plan, console: Console, gateway_command: Sequence[str] = ()) -> in
 
 
 def _converse(console: Console, plan: Plan, gateway: Gateway, cases: Sequence[Case]) -> int:
-    # Whatever proxy the environment names, the gateway is on this machine.
-    os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
+    _reach_directly("127.0.0.1")
     try:
         with Groundrule(gateway.base_url) as client:
             outcomes = [ask(console, client, plan, case) for case in cases]
     except (openai.APIError, NotGroundruleError, TruncatedStreamError) as error:
         raise gateway.failure(f"the gateway gave no reply: {error}") from error
     return 1 if any(outcome.faults for outcome in outcomes) else 0
+
+
+def _reach_directly(host: str) -> None:
+    """Whatever proxy the environment names, `host` is this machine."""
+    # Both are in use, and where both are set, clients differ in which one they read.
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"{given},{host}" if given else host
 
 
 def _print_snippets(console: Console, plan: Plan, gateway: Gateway, case: Case) -> None:

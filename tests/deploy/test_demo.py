@@ -17,6 +17,8 @@ import pytest
 from tests.serve.gateways import write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
+# Nobody listens there: whatever asks this proxy fails.
+PROXY = {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": "example.com"}
 REFUSAL = """<think>
 [visual] The picture shows a bomb.
 [visual+textual] Making it harms people. [P19.D2]
@@ -42,7 +44,7 @@ def start_demo(bundle: Path, mode: str, *replies: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "tests/deploy/run_demo.py", str(bundle), mode],
         cwd=ROOT,
-        env={**os.environ, "FAKE_REPLIES": str(script), "GROUNDRULE_PORT": "1"},
+        env={**os.environ, **PROXY, "FAKE_REPLIES": str(script), "GROUNDRULE_PORT": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -151,7 +153,7 @@ def run_snippet(program: str, text: str) -> str:
     done = subprocess.run(
         [program, "-c", text],
         cwd=ROOT,
-        env={**os.environ, "NO_PROXY": "127.0.0.1"},
+        env={**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
         capture_output=True,
         text=True,
         check=False,
