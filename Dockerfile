@@ -19,10 +19,15 @@ WORKDIR /app
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin groundrule \
     && install -d -o groundrule /app/runs /app/.cache
 ENV PATH=/opt/groundrule/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-COPY LICENSE NOTICE ./
+COPY LICENSE NOTICE README.md pyproject.toml ./
 COPY policies policies
 COPY align align
+# In place, and for the version's sake alone: a run's manifests name it.
+RUN --mount=type=bind,from=build,source=/opt/uv,target=/opt/uv \
+    /opt/uv/bin/uv pip install --python /opt/groundrule/bin/python --no-deps --editable .
 USER 10001
+# A named volume belongs to uid 10001 from the start; a directory of the host's must be writable for it.
+# `mini train` and `mini keep` write into align/mini/weights, which is read-only here: they need a checkout.
 VOLUME ["/app/runs"]
 # A run ends by itself; there is no service whose health could be asked.
 HEALTHCHECK NONE

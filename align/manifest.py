@@ -9,7 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,7 +110,14 @@ def file_digest(path: Path) -> str:
 def versions() -> dict[str, str]:
     """What the rows were made with."""
     packages = ("groundrule-platform", "pillow", "pydantic")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "not installed"
 
 
 def _read(path: Path, kind: type[FrozenT]) -> FrozenT | None:

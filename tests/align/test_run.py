@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from align.manifest import StaleStage, read_manifest
+from align.manifest import StaleStage, read_manifest, versions
 from align.mini.oracle import Oracle, serving
 from align.mini.world import situations
 from align.recipe import RecipeError
@@ -283,3 +283,9 @@ def test_the_key_comes_from_the_variable_that_the_recipe_names(
         assert {headers["Authorization"] for headers in server.headers} == {"Bearer secret"}
     texts = [path.read_text() for path in (tmp_path / "run").rglob("*.json*")]
     assert not any("secret" in text for text in texts)
+
+
+def test_versions_are_told_even_where_the_project_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert versions()["groundrule-platform"][0].isdigit()
+    monkeypatch.setattr(sys, "path", [])
+    assert versions()["groundrule-platform"] == "not installed"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,14 @@ def test_images_run_as_nobody_and_copy_no_history() -> None:
         assert stage.index("pip install") < stage.index("COPY policies")
     assert not re.search(r"COPY (?:--\S+ )*\. ", dockerfile)
     assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+
+
+def test_everything_an_image_copies_reaches_its_build() -> None:
+    allowed = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    copies = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    sources = {source for copy in copies for source in copy.split()}
+    assert "pyproject.toml" in sources
+    assert not [source for source in sources if not any(fnmatch(source, pattern) for pattern in allowed)]
 
 
 def test_the_gateways_image_has_no_torch() -> None:
