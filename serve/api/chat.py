@@ -40,14 +40,11 @@ async def chat_completions(request: Request) -> Response:
     messages = await admit_messages(asked.messages, gateway.limits)
     if not gateway.replica.is_ready:
         raise EngineUnavailable(gateway.replica.reason)
-    ask = Ask(
-        route=route,
-        payload=_payload(body, messages, route, gateway.replica),
-        stream=bool(asked.stream),
-        wants_usage=asked.wants_usage,
-    )
+    ask = Ask(route, stream=bool(asked.stream), wants_usage=asked.wants_usage)
+    payload = _payload(body, messages, route, gateway.replica)
     parts = Parts(gateway.client, gateway.metrics, gateway.errors)
-    return Exchange(ask, Reply(route, choices, gateway.catalog), parts, record_of(request.scope))
+    reply = Reply(route, choices, gateway.catalog)
+    return Exchange(ask, payload, reply, parts, record_of(request.scope))
 
 
 class _NoAnswer(Response):
@@ -76,7 +73,8 @@ def _payload(body: Json, messages: list[Json], route: Route, replica: Replica) -
 
 
 async def _read_json(request: Request) -> Json:
-    raw = await request.body()
+    # Not request.body(): the request would keep it until its answer is over.
+    raw = b"".join([piece async for piece in request.stream()])
     try:
         body = json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -33,11 +33,9 @@ _STREAM_HEADERS = [
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """An admitted request."""
+    """An admitted request, without its messages."""
 
     route: Route
-    payload: Json
-    """What the engine gets."""
     stream: bool
     wants_usage: bool
 
@@ -54,9 +52,10 @@ class Parts:
 class Exchange(Response):
     """A response that is being generated while it is sent, and ends with its caller."""
 
-    def __init__(self, ask: Ask, reply: Reply, parts: Parts, record: RequestRecord) -> None:
+    def __init__(self, ask: Ask, payload: Json, reply: Reply, parts: Parts, record: RequestRecord) -> None:
         self.background = None
         self._ask = ask
+        self._payload = payload
         self._reply = reply
         self._parts = parts
         self._record = record
@@ -82,7 +81,7 @@ class Exchange(Response):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = self._record.request_id
         async with (
-            self._parts.client.stream_chat(self._ask.payload, request_id) as chunks,
+            self._parts.client.stream_chat(self._hand_over(), request_id) as chunks,
             aclosing(self._read(chunks)) as out,
         ):
             if self._ask.stream:
@@ -92,6 +91,11 @@ class Exchange(Response):
                 pass
         # The engine is done with; only now is the body built and sent.
         await AsciiResponse(self._reply.body())(scope, receive, send)
+
+    def _hand_over(self) -> Json:
+        """What the engine gets; its pictures are not to be held for as long as the reply takes."""
+        payload, self._payload = self._payload, {}
+        return payload
 
     async def _read(self, chunks: AsyncIterator[Json]) -> AsyncGenerator[bytes, None]:
         """Events for the caller, one batch for each chunk of the engine."""

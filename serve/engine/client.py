@@ -4,6 +4,7 @@ aiohttp, because httpx costs several times its CPU per streamed chunk. Whoever l
 `stream_chat`, for whatever reason, closes the connection, and that makes the engine abort.
 """
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -56,16 +57,23 @@ class EngineClient:
     async def stream_chat(
         self, payload: Mapping[str, Any], request_id: str
     ) -> AsyncIterator[AsyncIterator[Json]]:
-        """Chunks of a chat completion; entering fails with a status that can still be answered as such."""
+        """Chunks of a chat completion; entering fails with a status that can still be answered as such.
+
+        The payload is let go of once it is sent: it holds pictures, and the reply may take minutes.
+        """
         headers = {"content-type": "application/json", "x-request-id": request_id}
         url = f"{self._replica.url}/v1/chat/completions"
-        body = json.dumps(payload).encode()
+        # A file, since aiohttp would write bytes of this size in one go, and warns of it.
+        body = io.BytesIO(json.dumps(payload).encode())
+        del payload
         try:
             response = await self._session.post(url, data=body, headers=headers, allow_redirects=False)
         except TimeoutError as error:
             raise EngineTimeout("the engine took too long to begin; try again") from error
         except aiohttp.ClientError as error:
             raise EngineUnavailable(_UNAVAILABLE) from error
+        finally:
+            del body
         try:
             if response.status != HTTPStatus.OK:
                 raise await _refusal(response)
