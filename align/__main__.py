@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from align.manifest import StaleStage
+from align.mini.keep import check_writable, keep
+from align.mini.trained import PST_BUNDLE
 from align.recipe import RecipeError, load_recipe
 from align.records import RecordError
 from align.run import STAGES, run
@@ -64,9 +66,15 @@ def _mini_train(arguments: Namespace) -> None:
     from align.mini.recipe import load_lab_recipe
 
     recipe = load_lab_recipe(arguments.recipe) if arguments.recipe else load_lab_recipe()
+    check_writable()
     from align.mini.train import train_lab  # imports torch
 
     train_lab(recipe, arguments.work, arguments.first)
+
+
+def _mini_keep(arguments: Namespace) -> None:
+    manifest = keep(arguments.run)
+    _say(f"kept {manifest.served_name} of {arguments.run} in {PST_BUNDLE}")
 
 
 def _mini_scene(arguments: Namespace) -> None:
@@ -111,6 +119,7 @@ def _parser() -> ArgumentParser:
     tools = lab.add_subparsers(required=True, metavar="tool")
     _add_base(tools.add_parser("base", help="write the lab's base model as a checkpoint"))
     _add_train(tools.add_parser("train", help="train the lab's base model anew (most of an hour)"))
+    _add_keep(tools.add_parser("keep", help="put a finished run's adapter into the repository"))
     _add_scene(tools.add_parser("scene", help="draw a scene"))
     _add_oracle(tools.add_parser("oracle", help="serve the scripted teacher"))
     return parser
@@ -140,6 +149,11 @@ def _add_train(parser: ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", choices=("eyes", "reasoner"), default="eyes")
     parser.add_argument("--work", type=Path, default=Path("runs/mini-base"))
     parser.set_defaults(command=_mini_train)
+
+
+def _add_keep(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY")
+    parser.set_defaults(command=_mini_keep)
 
 
 def _add_scene(parser: ArgumentParser) -> None:
