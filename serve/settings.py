@@ -128,7 +128,8 @@ class LimitSettings(_Table):
     body_bytes: PositiveInt = 20 * 1024 * 1024
     images_per_request: PositiveInt = 1
     image_bytes: PositiveInt = 10 * 1024 * 1024
-    image_pixels: PositiveInt = 16_000_000
+    image_pixels: PositiveInt = 12_500_000
+    """A phone's 12 megapixels (4032 x 3024) pass."""
     choices: PositiveInt = 8
     """Largest `n`."""
     in_flight: PositiveInt = 64

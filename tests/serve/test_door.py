@@ -16,6 +16,7 @@ from PIL import Image
 
 from serve.door.media import PictureLimits, normalise
 from serve.errors import InvalidImage
+from serve.settings import LimitSettings
 from tests.serve.conftest import Start
 from tests.serve.gateways import ALIAS, Gateway, ask
 
@@ -116,6 +117,10 @@ def test_bad_picture_is_400_and_names_which(gateway: Gateway) -> None:
     assert answer.json()["error"]["code"] == "invalid_image"
     assert answer.json()["error"]["param"] == "messages[0].content[0]"
     assert gateway.engine.history == []
+
+
+def test_a_phones_picture_is_small_enough_by_default() -> None:
+    assert 4032 * 3024 <= LimitSettings().image_pixels < 13_000_000
 
 
 def test_bomb_is_refused_by_its_header_alone() -> None:
