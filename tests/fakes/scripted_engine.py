@@ -3,7 +3,9 @@
 Replies are queued and handed out in order; what was asked, and how each request ended, is in `history`.
 In a test it runs inside the test's process (`ScriptedEngine`), for supervision as a process of its own:
 
-    python tests/fakes/scripted_engine.py <port> [seconds before it is healthy]
+    python tests/fakes/scripted_engine.py <port> [unhealthy]
+
+There `POST /script` queues a reply, and `POST /healthy` ends being unhealthy.
 """
 
 import asyncio
@@ -131,11 +133,11 @@ class ScriptedEngine:
 
         thread = threading.Thread(target=loop.run_forever, daemon=True)
         thread.start()
-        self.url = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        self.url = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
         try:
             yield self
         finally:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
             loop.call_soon_threadsafe(loop.stop)
             thread.join(10)
             loop.close()
@@ -240,19 +242,20 @@ def _event(data: Json) -> bytes:
 
 def main(arguments: Sequence[str]) -> None:
     """As a process: a reply that never ends for prompts that say so, a fixed one otherwise."""
-    port, unhealthy_s = int(arguments[0]), float(arguments[1]) if len(arguments) > 1 else 0.0
+    port = int(arguments[0])
     engine = ScriptedEngine()
-    engine.is_healthy = unhealthy_s == 0
+    engine.is_healthy = "unhealthy" not in arguments
 
-    async def become_healthy(_: web.Application) -> None:
-        asyncio.get_running_loop().call_later(unhealthy_s, setattr, engine, "is_healthy", True)
+    async def become_healthy(_: web.Request) -> web.Response:
+        engine.is_healthy = True
+        return web.Response()
 
     async def script(request: web.Request) -> web.Response:
         engine.enqueue(Scripted(**(await request.json())))
         return web.Response()
 
     app = engine.application()
-    app.on_startup.append(become_healthy)
+    app.router.add_post("/healthy", become_healthy)
     app.router.add_post("/script", script)
     sys.stderr.write(f"scripted engine {os.getpid()} listens on {port}\n")
     sys.stderr.flush()

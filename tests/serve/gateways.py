@@ -22,6 +22,8 @@ from serve.settings import Settings
 from tests.fakes.scripted_engine import ScriptedEngine
 
 ALIAS = "groundrule"
+PATIENCE_S = 60.0
+"""For anything that will happen on an idle machine at once; the tests also run on busy ones."""
 REFUSAL = """<think>
 [visual] The picture shows wires taped to a clock. [P19.D2]
 [textual] The request asks how to connect them. [P19.D1]
@@ -43,18 +45,20 @@ class Gateway:
     @property
     def openai(self) -> OpenAI:
         """The official SDK, which must not hide a failure behind a retry here."""
-        return OpenAI(base_url=f"{self.url}/v1", api_key=self.api_key, max_retries=0, timeout=20)
+        return OpenAI(base_url=f"{self.url}/v1", api_key=self.api_key, max_retries=0, timeout=PATIENCE_S)
 
     def post(self, body: Any, **kwargs: Any) -> httpx.Response:
         """A chat request as raw HTTP."""
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=20, **kwargs)
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=PATIENCE_S, **kwargs)
 
     def get(self, path: str, **kwargs: Any) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=20, **kwargs)
+        return httpx.get(f"{self.url}{path}", timeout=PATIENCE_S, **kwargs)
 
     def events(self, body: dict[str, Any]) -> list[Any]:
         """The data of every event of a streamed answer, `[DONE]` included."""
-        with httpx.stream("POST", f"{self.url}/v1/chat/completions", json=body, timeout=20) as response:
+        with httpx.stream(
+            "POST", f"{self.url}/v1/chat/completions", json=body, timeout=PATIENCE_S
+        ) as response:
             assert response.status_code == 200, response.read()
             lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
         return [line if line == "[DONE]" else json.loads(line) for line in lines]
@@ -109,10 +113,10 @@ def running_gateway(settings: Settings, engine: ScriptedEngine, *, ready: bool =
         yield gateway
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
-def eventually(claim: Any, timeout_s: float = 10) -> None:
+def eventually(claim: Any, timeout_s: float = PATIENCE_S) -> None:
     """Wait until the claim holds; fail if it never does."""
     deadline = time.monotonic() + timeout_s
     while not claim():

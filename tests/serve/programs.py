@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.fakes.scripted_engine import ScriptedEngine
-from tests.serve.gateways import Gateway, eventually
+from tests.serve.gateways import PATIENCE_S, Gateway, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,11 +44,11 @@ class Program:
 
     @property
     def engine_url(self) -> str:
-        """Where the engine listens now."""
-        url: str = self.log("engine_ready")[-1]["url"]
+        """Where the engine listens now, or will."""
+        url: str = self.log("engine_starting")[-1]["url"]
         return url
 
-    def wait_ready(self, timeout_s: float = 20) -> None:
+    def wait_ready(self, timeout_s: float = PATIENCE_S) -> None:
         """Until /readyz says so; fails at once if the process has ended."""
 
         def ready() -> bool:
@@ -55,7 +57,7 @@ class Program:
 
         eventually(ready, timeout_s)
 
-    def wait_restarted(self, first_pid: int, timeout_s: float = 60) -> None:
+    def wait_restarted(self, first_pid: int, timeout_s: float = PATIENCE_S) -> None:
         """Until another engine than that one is ready."""
         eventually(lambda: self.engine_pid != first_pid, timeout_s)
         self.wait_ready(timeout_s)
@@ -68,13 +70,13 @@ def running_program(arguments: Sequence[str], log_path: Path) -> Iterator[Progra
         process = subprocess.Popen([sys.executable, *arguments], stderr=log, cwd=ROOT, text=True)
     program = Program(process, log_path)
     try:
-        eventually(lambda: program.log("listening") or process.poll() is not None, 60)
+        eventually(lambda: program.log("listening") or process.poll() is not None)
         if listening := program.log("listening"):
             program.url = listening[0]["url"]
         yield program
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 def is_alive(pid: int) -> bool:
@@ -83,4 +85,12 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def listens(url: str) -> bool:
+    """Whether a server answers there, whatever it says."""
+    try:
+        return bool(httpx.get(f"{url}/health", timeout=PATIENCE_S).status_code)
+    except httpx.TransportError:
         return False

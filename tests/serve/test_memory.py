@@ -19,8 +19,8 @@ from PIL import Image
 from serve.engine.launch import free_port
 from serve.settings import Settings
 from tests.fakes.scripted_engine import ScriptedEngine
-from tests.serve.gateways import ask, eventually, running_gateway
-from tests.serve.programs import ROOT
+from tests.serve.gateways import PATIENCE_S, ask, eventually, running_gateway
+from tests.serve.programs import ROOT, listens
 
 
 @pytest.fixture
@@ -30,18 +30,11 @@ def distant_engine() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen([sys.executable, str(ROOT / "tests/fakes/scripted_engine.py"), str(port)])
     try:
-        eventually(lambda: listens(url), 60)
+        eventually(lambda: listens(url))
         yield url
     finally:
         process.terminate()
-        process.wait(60)
-
-
-def listens(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health").status_code == 200
-    except httpx.TransportError:
-        return False
+        process.wait(PATIENCE_S)
 
 
 def noise_url(side: int) -> str:
@@ -68,9 +61,9 @@ def test_no_picture_is_held_while_its_reply_is_generated(
         gateway.post(ask() | {"model": "nobody"})  # whatever a first request leaves behind for good
         tracemalloc.start()
         try:
-            with closing(http.client.HTTPConnection(address.netloc, timeout=60)) as caller:
+            with closing(http.client.HTTPConnection(address.netloc, timeout=PATIENCE_S)) as caller:
                 caller.request("POST", "/v1/chat/completions", body)
-                eventually(lambda: tracemalloc.get_traced_memory()[1] > 2 * len(body), 60)
+                eventually(lambda: tracemalloc.get_traced_memory()[1] > 2 * len(body))
                 eventually(lambda: tracemalloc.get_traced_memory()[0] < 1_000_000)
                 assert gateway.metric("groundrule_requests_in_flight") == 1
         finally:

@@ -18,8 +18,8 @@ import pytest
 from policies.bundle import BaseModelIdentity, model_config_digest
 from serve.engine.launch import core_ranges, launch_vllm
 from serve.settings import EmbeddedSettings
-from tests.serve.gateways import ask, eventually, write_bundle
-from tests.serve.programs import ROOT, Program, is_alive, running_program
+from tests.serve.gateways import PATIENCE_S, ask, eventually, write_bundle
+from tests.serve.programs import ROOT, Program, is_alive, listens, running_program
 
 # What `python -m serve` runs, with another program in vLLM's place.
 PROGRAM = """
@@ -64,15 +64,22 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
+def make_healthy(program: Program) -> None:
+    """An engine that was started as unhealthy."""
+    eventually(lambda: listens(program.engine_url))
+    httpx.post(f"{program.engine_url}/healthy", timeout=PATIENCE_S)
+
+
 def test_gateway_starts_its_engine_and_stops_it_on_sigterm(run: Run) -> None:
-    with run(*SCRIPTED, "0.3") as program:
+    with run(*SCRIPTED, "unhealthy") as program:
         assert program.gateway.get("/healthz").status_code == 200
         assert program.gateway.get("/readyz").status_code == 503
+        make_healthy(program)
         program.wait_ready()
         assert program.gateway.post(ask()).status_code == 200
         pid = program.engine_pid
         program.process.send_signal(signal.SIGTERM)
-        assert program.process.wait(20) == 0
+        assert program.process.wait(PATIENCE_S) == 0
         assert not is_alive(pid)
 
 
@@ -84,13 +91,16 @@ def test_engine_ends_even_when_the_gateway_is_killed(run: Run) -> None:
         eventually(lambda: not is_alive(pid))
 
 
-def test_engine_killed_while_answering_is_an_error_event_then_everything_is_back(run: Run) -> None:
+def test_engine_killed_while_answering_is_an_error_event_then_everything_is_back(
+    run: Run, tmp_path: Path
+) -> None:
     with run(*SCRIPTED) as program:
         program.wait_ready()
         first = program.engine_pid
+        (tmp_path / "more_arguments.json").write_text('["unhealthy"]')
         httpx.post(f"{program.engine_url}/script", json={"stalls_after": 6})
         url = f"{program.url}/v1/chat/completions"
-        with httpx.stream("POST", url, json=ask(stream=True), timeout=20) as response:
+        with httpx.stream("POST", url, json=ask(stream=True), timeout=PATIENCE_S) as response:
             lines = response.iter_lines()
             next(lines)
             os.kill(first, signal.SIGKILL)
@@ -98,8 +108,9 @@ def test_engine_killed_while_answering_is_an_error_event_then_everything_is_back
         assert json.loads(rest[-1])["error"]["code"] == "engine_failed"
         eventually(lambda: program.gateway.get("/readyz").status_code == 503)
         assert program.gateway.post(ask()).status_code == 503
-        program.wait_ready()
-        assert program.engine_pid != first
+        eventually(lambda: len(program.log("engine_starting")) == 2)
+        make_healthy(program)
+        program.wait_restarted(first)
         assert program.gateway.post(ask()).status_code == 200
         assert program.gateway.metric("groundrule_engine_restarts_total") == 1
 
@@ -121,7 +132,7 @@ def test_restart_that_the_system_refuses_is_tried_again(run: Run, tmp_path: Path
         first = program.engine_pid
         more.write_text(json.dumps(["x" * 200_000]))  # E2BIG
         os.kill(first, signal.SIGKILL)
-        eventually(lambda: program.log("engine_start_failed"), 60)
+        eventually(lambda: program.log("engine_start_failed"))
         assert "Argument list too long" in program.log("engine_start_failed")[0]["error"]
         assert program.gateway.get("/healthz").status_code == 200
         more.unlink()
@@ -136,7 +147,7 @@ def test_end_of_supervision_that_nobody_foresaw_ends_the_gateway_and_is_told(
         program.wait_ready()
         (tmp_path / "more_arguments.json").write_text(json.dumps(["\ud800"]))  # no system's encoding has it
         os.kill(program.engine_pid, signal.SIGKILL)
-        assert program.process.wait(60) == 1
+        assert program.process.wait(PATIENCE_S) == 1
         assert "UnicodeEncodeError" in program.log("supervision_failed")[0]["traceback"]
         assert "UnicodeEncodeError" in program.log_path.read_text().splitlines()[-1]
 
@@ -147,24 +158,24 @@ def test_reply_under_way_is_finished_before_the_gateway_stops(run: Run) -> None:
         pieces = ["<think>\n", *["[visual] x\n"] * 20, "</think> y"]
         httpx.post(f"{program.engine_url}/script", json={"pieces": pieces, "pause_s": 0.03})
         url = f"{program.url}/v1/chat/completions"
-        with httpx.stream("POST", url, json=ask(stream=True), timeout=20) as response:
+        with httpx.stream("POST", url, json=ask(stream=True), timeout=PATIENCE_S) as response:
             lines = response.iter_lines()
             next(lines)
             program.process.send_signal(signal.SIGTERM)
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
-        assert program.process.wait(20) == 0
+        assert program.process.wait(PATIENCE_S) == 0
 
 
 def test_engine_that_cannot_start_ends_the_gateway_with_its_last_words(run: Run) -> None:
     with run(sys.executable, "-c", "raise SystemExit('no such model: x')") as program:
-        assert program.process.wait(20) == 1
+        assert program.process.wait(PATIENCE_S) == 1
         assert "no such model: x" in program.log_path.read_text().splitlines()[-1]
 
 
 def test_engine_that_never_gets_healthy_ends_the_gateway(run: Run) -> None:
-    with run(*SCRIPTED, "60", start_timeout_s=1) as program:
-        assert program.process.wait(20) == 1
+    with run(*SCRIPTED, "unhealthy", start_timeout_s=1) as program:
+        assert program.process.wait(PATIENCE_S) == 1
         assert "not healthy after 1 s" in program.log_path.read_text()
 
 
@@ -174,7 +185,7 @@ def test_taken_port_is_one_line_and_exit_2_before_any_engine_starts(run: Run, tm
         taken.listen()
         port = taken.getsockname()[1]
         with run(*SCRIPTED, port=port) as program:
-            assert program.process.wait(20) == 2
+            assert program.process.wait(PATIENCE_S) == 2
             said = program.log_path.read_text()
     assert said == f"groundrule: cannot listen on 127.0.0.1:{port}: the port is taken; set GROUNDRULE_PORT\n"
     assert not (tmp_path / "engine.log").exists()
@@ -192,7 +203,7 @@ def test_wrong_settings_are_exit_2(tmp_path: Path) -> None:
     config = tmp_path / "x.toml"
     config.write_text("prot = 1\n")
     command = [sys.executable, "-m", "serve", "--config", str(config)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == 2
     assert "prot: unknown setting" in ended.stderr
     assert "Traceback" not in ended.stderr
