@@ -241,7 +241,7 @@ def _event(data: Json) -> bytes:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """As a process: a reply that never ends for prompts that say so, a fixed one otherwise."""
+    """As a process of its own, told over the wire what to do."""
     port = int(arguments[0])
     engine = ScriptedEngine()
     engine.is_healthy = "unhealthy" not in arguments

@@ -86,13 +86,14 @@ def settings_for(scripted: ScriptedEngine, bundle: Path, **changes: Any) -> Sett
 def live_gateway(
     mini_base: Path, mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Program]:
-    """`python -m serve` with the real vLLM and the mini model; ready."""
+    """`python -m serve` with the real vLLM (built for the CPU, GPU or not) and the mini model; ready."""
     directory = tmp_path_factory.mktemp("live")
     config = directory / "gateway.toml"
     config.write_text(
         f"""
         port = 0
         [engine.embedded]
+        device = "cpu"
         model = {str(mini_base)!r}
         max_model_len = 2048
         log = {str(directory / "engine.log")!r}

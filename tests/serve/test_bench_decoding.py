@@ -8,7 +8,7 @@ import pytest
 from tests.serve.gateways import ALIAS, Gateway, ask
 from tests.serve.programs import Program
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 TOKENS = 96
 
 
