@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from serve.engine.launch import free_port
-from serve.settings import Settings
 from tests.fakes.scripted_engine import ScriptedEngine
+from tests.serve.conftest import settings_for
 from tests.serve.gateways import PATIENCE_S, ask, eventually, running_gateway
 from tests.serve.programs import ROOT, listens
 
@@ -49,14 +49,14 @@ def noise_url(side: int) -> str:
 def test_no_picture_is_held_while_its_reply_is_generated(
     distant_engine: str, bundle: Path, stream: bool
 ) -> None:
-    remote = {"url": distant_engine, "poll_interval_s": 0.05}
-    settings = Settings(engine={"remote": remote}, adapters=[{"bundle": bundle}])
+    engine = ScriptedEngine()
+    engine.url = distant_engine
     request = ask(stream=stream)
     request["messages"][0]["content"] = [{"type": "image_url", "image_url": {"url": noise_url(1200)}}]
     body = json.dumps(request)
     assert len(body) > 4_000_000
     httpx.post(f"{distant_engine}/script", json={"stalls_after": 6})
-    with running_gateway(settings, ScriptedEngine()) as gateway:
+    with running_gateway(settings_for(engine, bundle), engine) as gateway:
         address = urlsplit(gateway.url)
         gateway.post(ask() | {"model": "nobody"})  # whatever a first request leaves behind for good
         tracemalloc.start()
