@@ -36,7 +36,7 @@ class Origin(_Frozen):
     recipe_digest: str
     """Over the parts of the recipe that the stage reads, less what only sets its pace."""
     inputs: dict[str, str]
-    """SHA-256 by name: what earlier stages left, and the catalog of policies."""
+    """SHA-256 by name: what earlier stages left, the catalog of policies, the base model."""
 
     def differences(self, other: "Origin") -> list[str]:
         """What changed, in words for a message."""

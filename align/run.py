@@ -32,7 +32,7 @@ from align.manifest import (
 )
 from align.recipe import Recipe, RecipeError, digest_of
 from align.stages import bundle, evaluate, gates, queries, rows, sft, trajectories
-from align.stages.base_model import check_base
+from align.stages.base_model import base_digest, check_base
 from align.stages.workspace import ROWS_FILE, Made, Workspace
 from align.teacher.opening import check_key
 from policies.catalog import load_catalog
@@ -49,6 +49,8 @@ class Stage:
     reads: tuple[str, ...] = ()
     """Earlier stages whose results it reads."""
     reads_policies: bool = False
+    reads_base: bool = False
+    """Whether it reads the base model, which no stage makes."""
     check: Callable[[Workspace], None] = lambda _: None
     """Raises RecipeError for what would stop the stage; called before any stage begins."""
 
@@ -80,6 +82,7 @@ STAGES = (
         sft.make,
         part=lambda recipe: recipe.sft.effective(),
         reads=(rows.STAGE,),
+        reads_base=True,
         check=check_base,
     ),
     Stage(
@@ -88,12 +91,14 @@ STAGES = (
         part=lambda recipe: [recipe.making(), recipe.bundle.effective()],
         reads=(rows.STAGE, sft.STAGE),
         reads_policies=True,
+        reads_base=True,
     ),
     Stage(
         evaluate.STAGE,
         evaluate.make,
         part=lambda recipe: recipe.evaluate.effective(),
         reads=(bundle.STAGE,),
+        reads_base=True,
     ),
 )
 
@@ -157,6 +162,8 @@ def _origin(workspace: Workspace, stage: Stage) -> Origin:
     inputs = {name: _result_digest(workspace, name) for name in stage.reads}
     if stage.reads_policies:
         inputs["policies"] = workspace.catalog.digest
+    if stage.reads_base:
+        inputs["base model"] = base_digest(workspace)
     return Origin(
         stage=stage.name,
         recipe_digest=digest_of(stage.part(workspace.recipe)),

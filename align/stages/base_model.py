@@ -1,10 +1,13 @@
 """The base model that a recipe trains on: a checkpoint of the user's, or the lab's own, built when needed."""
 
+from functools import cache
 from pathlib import Path
 
+from align.manifest import file_digest
 from align.mini.trained import BASE_ADAPTER, TOWER
-from align.recipe import RecipeError
+from align.recipe import RecipeError, digest_of
 from align.stages.workspace import Workspace
+from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 
 MINI = "mini"
 
@@ -25,6 +28,28 @@ def base_directory(workspace: Workspace) -> Path:
         return Path(base)
     build_mini_base(workspace.folder("base"))
     return workspace.folder("base")
+
+
+def base_digest(workspace: Workspace) -> str:
+    """SHA-256 over what decides the base model: the lab's trained weights, or the checkpoint's files."""
+    check_base(workspace)
+    base = workspace.recipe.sft.base
+    if base == MINI:
+        files = [TOWER, BASE_ADAPTER / CONFIG_FILE, BASE_ADAPTER / WEIGHTS_FILE]
+    else:
+        files = [path for path in Path(base).iterdir() if path.is_file() and _is_of_the_model(path)]
+    found = ((path.name, path, path.stat()) for path in files)
+    return digest_of({name: _digest(path, stat.st_size, stat.st_mtime_ns) for name, path, stat in found})
+
+
+def _is_of_the_model(path: Path) -> bool:
+    return path.suffix != ".md" and not path.name.startswith(".")
+
+
+@cache
+def _digest(path: Path, size: int, modified_ns: int) -> str:
+    """Of a file that is read once for each state it is in: a checkpoint may have tens of gigabytes."""
+    return file_digest(path)
 
 
 def base_id(workspace: Workspace) -> str:

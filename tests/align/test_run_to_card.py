@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
@@ -11,13 +12,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from align.manifest import StaleStage
 from align.mini.oracle import Oracle, read_messages
 from align.mini.replies import oracle_trace
+from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
 from align.mini.world import situations
 from align.recipe import RecipeError, Sft
 from align.records import SftRow
 from align.run import run
+from align.stages.base_model import base_digest
 from align.stages.drops import StageAborted
+from align.stages.workspace import Workspace
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
 from policies.catalog import load_catalog
 from tests.align.recipes import recipe
@@ -186,3 +191,35 @@ def test_a_training_killed_half_way_begins_anew(
     (half / WEIGHTS_FILE).write_bytes(b"half")
     run(settings, tmp_path / "run", until="bundle")
     assert (tmp_path / "run" / "bundle" / "pst-sft" / WEIGHTS_FILE).read_bytes() == b"weights"
+
+
+def test_an_adapter_is_stale_once_the_base_model_is_another(
+    base: Path, training: list[tuple[int, Path, Path]], tmp_path: Path
+) -> None:
+    (base / "model.safetensors").write_bytes(b"one")
+    settings = recipe(tmp_path, changes(base, "http://127.0.0.1:9/v1"))
+    run(settings, tmp_path / "run", until="bundle")
+    (base / "README.md").write_text("about")
+    (base / "model.safetensors").touch()
+    run(settings, tmp_path / "run", until="bundle")
+    assert len(training) == 1
+    (base / "model.safetensors").write_bytes(b"two")
+    with pytest.raises(StaleStage, match=r"sft was made before these changed: base model\..* --from sft"):
+        run(settings, tmp_path / "run", until="bundle")
+    run(settings, tmp_path / "run", redo_from="sft", until="bundle")
+    assert len(training) == 2
+
+
+@pytest.mark.parametrize("part", ["tower.safetensors", "reasoner/adapter_model.safetensors"])
+def test_the_labs_base_is_another_once_any_part_was_trained_anew(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, weights)
+    monkeypatch.setattr("align.stages.base_model.TOWER", weights / TOWER.name)
+    monkeypatch.setattr("align.stages.base_model.BASE_ADAPTER", weights / BASE_ADAPTER.name)
+    workspace = Workspace(recipe(tmp_path), load_catalog(), tmp_path / "run")
+    before = base_digest(workspace)
+    assert base_digest(workspace) == before
+    (weights / part).write_bytes(b"trained anew")
+    assert base_digest(workspace) != before
