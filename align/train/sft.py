@@ -103,6 +103,7 @@ def _arguments(settings: Sft, out: Path, rows: int) -> SFTConfig:
         bf16=settings.precision == "bf16",
         gradient_checkpointing=torch.cuda.is_available(),
         logging_steps=1,
+        logging_nan_inf_filter=False,  # by default a loss that is no number is logged as 0
         save_strategy="no",
         report_to=[],
         dataloader_pin_memory=torch.cuda.is_available(),
