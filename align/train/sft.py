@@ -126,7 +126,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped her
     """SFTTrainer whose language head sees the completion's positions only.
 
     TRL's fused head scores every position where Triton is missing (TRL 1.16, `add_fused_lm_head`): on a CPU
-    that costs more than all layers together. Same loss, same labels.
+    that is a large share of a step. Same loss, same labels.
     """
 
     def compute_loss(
