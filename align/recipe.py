@@ -84,6 +84,8 @@ class Trajectories(Part):
     max_tokens: PositiveInt
     reasoning_format: str
     """The student's; `policies.formats` has the names."""
+    policy_tokens: PositiveInt = 8000
+    """What the policies may take of the teacher's context; beyond that they come in a shorter form."""
     max_dropped_share: Share
     """The stage gives up when more than this share of the queries gets no reply."""
     endpoint: Endpoint
@@ -171,6 +173,8 @@ class Recipe(Part):
     """Sent to the teacher, which may sample; training has a seed of its own."""
     policies: Annotated[tuple[str, ...] | None, PlainValidator(_chosen_policies)]
     """`"all"` or a list of ids. Queries of other policies are left out; those near no policy stay."""
+    policy_documents: Path | None = Field(None, strict=False)
+    """Directory of your own policy documents, over the packaged ones; relative to the recipe's file."""
     queries: Queries
     trajectories: Trajectories
     gates: Gates
@@ -198,10 +202,13 @@ def load_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: is not TOML: {error}") from None
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         raise RecipeError(f"{path}: {'; '.join(dict.fromkeys(map(_fault, faults)))}") from None
+    if recipe.policy_documents is None:
+        return recipe
+    return recipe.model_copy(update={"policy_documents": (path.parent / recipe.policy_documents).resolve()})
 
 
 def digest_of(content: object) -> str:

@@ -109,7 +109,7 @@ def run(recipe: Recipe, directory: Path, *, redo_from: str | None = None, until:
     first_redone = _place(redo_from) if redo_from else len(STAGES)
     if redo_from and first_redone > last:
         raise RecipeError(f"--from {redo_from} comes after --until {until}: swap them")
-    workspace = Workspace(recipe, load_catalog(), directory)
+    workspace = Workspace(recipe, load_catalog(recipe.policy_documents), directory)
     for stage in STAGES[: last + 1]:
         if read_manifest(workspace.folder(stage.name)) is None:
             stage.check(workspace)

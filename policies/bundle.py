@@ -72,6 +72,9 @@ class Manifest(_Frozen):
     """SHA-256 over the adapter's config and weights (`bundle_digest`), 64 hex digits."""
     base: BaseModelIdentity
     policy_digest: str
+    """`Catalog.digest` of the policies it was trained on."""
+    policies: dict[str, str]
+    """Each of their clauses with its fingerprint: what tells later which of them read otherwise."""
     reasoning_format: str
     recipe_digest: str
     data_digest: str

@@ -114,6 +114,7 @@ class Splitter:
 
     def _on_tag(self, tag: str) -> Iterator[Part]:
         answer = self._format.answer
+        pristine, self._pristine = self._pristine, False
         if self._place in _WITHOUT_REASONING_YET and tag in self._openings:
             self._open(self._openings[tag])
         elif self._place is _Place.SECTION and tag == self._format.reasoning[self._section].closing:
@@ -122,13 +123,18 @@ class Splitter:
             yield from self._open_answer()
         elif answer and tag == answer.closing and self._place is _Place.WRAPPED:
             self._place = _Place.TAIL
-        elif tag in self._format.markers and self._place in _ANSWERING:
-            pass
-        elif self._pristine and tag == self._format.reasoning[0].opening:
-            self._pristine = False  # the template had opened it already; the model did so again
+        elif tag in self._format.markers and self._place in (_Place.START, *_ANSWERING):
+            yield from self._on_marker()
+        elif pristine and tag == self._format.reasoning[0].opening:
+            pass  # the template had opened it already; the model did so again
         else:
             self.flags.add(Flag.STRAY_DELIMITER)
             yield from self._on_text(tag)
+
+    def _on_marker(self) -> Iterator[Part]:
+        """Withheld. What begins with a mark of the answer has no reasoning."""
+        if self._place is _Place.START:
+            yield from self._begin_bare_answer("")
 
     def _open(self, section: int) -> None:
         if self._place is _Place.BETWEEN and section <= self._section:

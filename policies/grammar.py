@@ -2,13 +2,14 @@
 
 Every string of it reads as a well-formed trace that cites only the given clauses. It is narrower than
 what the reader accepts: steps are one line long and bounded in number and length, so that a weak model
-cannot think for ever, and citations close a step. It knows formats and spells no tag itself.
+cannot think for ever, citations close a step, and a verdict cites no clause that demands another. It
+knows formats and spells no tag itself.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from policies.formats import ReasoningFormat, Section
-from policies.reply import Source, Verdict
+from policies.reply import Clauses, Source, Verdict
 
 MAX_STEPS = 16
 """Per section."""
@@ -21,11 +22,11 @@ MAX_CITATIONS = 3
 _BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
-def trace_grammar(reasoning_format: ReasoningFormat, clause_ids: Collection[str]) -> str:
-    """The grammar's text; with no clause ids, replies without citations."""
+def trace_grammar(reasoning_format: ReasoningFormat, clauses: Clauses) -> str:
+    """The grammar's text for replies that cite these clauses; with none, replies without citations."""
     return "\n".join(
         f"{name} ::= {body}"
-        for rules in (_reply(reasoning_format), _steps(reasoning_format), _citations(clause_ids))
+        for rules in (_reply(reasoning_format), _steps(reasoning_format), _all_citations(clauses))
         for name, body in rules
     )
 
@@ -69,26 +70,34 @@ def _steps(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
     yield "step", f'"[" ({_choice(Source)}) "] " text citations "\\n"'
     # No brackets and no tag can begin in here, so a citation is a citation and a section ends where it ends.
     yield "text", rf"[^{_BLANK}\[\]{first}] [^\u0000-\u001f\[\]{first}]{{0,{MAX_STEP_TEXT - 1}}}"
-    yield "verdict", f'"Verdict: " ({_choice(Verdict)}) citations "\\n"'
+    decisions = " | ".join(f'"{verdict}" {verdict}_citations' for verdict in Verdict)
+    yield "verdict", f'"Verdict: " ({decisions}) "\\n"'
     # The answer is free, but it never spells the beginning of a tag: `<t` and `</t`, say.
     yield "answer", rf"[^{_BLANK}{first}] piece*"
     yield "piece", rf'[^{first}] | [{first}]{{1,8}} ([^{first}{second}] | "/" [^{first}{third}])'
 
 
-def _citations(clause_ids: Collection[str]) -> Iterator[tuple[str, str]]:
+def _all_citations(clauses: Clauses) -> Iterator[tuple[str, str]]:
+    """Those of a step, then those that may stand behind each verdict."""
+    yield from _citations("", clauses)
+    for verdict in Verdict:
+        agreeing = [id_ for id_, demanded in clauses.items() if demanded in (None, verdict)]
+        yield from _citations(f"{verdict}_", agreeing)
+
+
+def _citations(prefix: str, clause_ids: Iterable[str]) -> Iterator[tuple[str, str]]:
     by_policy: dict[str, list[str]] = {}
     for clause in sorted(clause_ids):
         policy, _, name = clause.partition(".")
         by_policy.setdefault(policy, []).append(name)
     if not by_policy:
-        yield "citations", '""'
+        yield f"{prefix}citations", '""'
         return
-    yield (
-        "citations",
-        " | ".join(" ".join(["citation"] * count) or '""' for count in range(MAX_CITATIONS + 1)),
-    )
-    yield "citation", '" [" clause "]"'
-    yield "clause", " | ".join(f'"{policy}." ({_choice(names)})' for policy, names in by_policy.items())
+    cited = [" ".join([f"{prefix}citation"] * count) or '""' for count in range(MAX_CITATIONS + 1)]
+    yield f"{prefix}citations", " | ".join(cited)
+    yield f"{prefix}citation", f'" [" {prefix}clause "]"'
+    choices = (f'"{policy}." ({_choice(names)})' for policy, names in by_policy.items())
+    yield f"{prefix}clause", " | ".join(choices)
 
 
 def _choice(words: Iterable[str]) -> str:

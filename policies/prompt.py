@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from policies.document import BoundaryClause, Clause, Policy
+from policies.document import Clause, Policy
 from policies.formats import THINK, ReasoningFormat
+from policies.forms import Budget, fitted
 from policies.render import render
 from policies.reply import Citation, Source, Step, Trace, Verdict
 
@@ -68,13 +69,17 @@ def student_messages(
     policies_in_context: Sequence[Policy] = (),
     *,
     reasoning_format: ReasoningFormat = THINK,
+    budget: Budget | None = None,
 ) -> list[Message]:
-    """Picture and question, as in the paper; with policies in context, a system message before them."""
+    """Picture and question, as in the paper; with policies in context, a system message before them.
+
+    The policies come in the fullest form that the budget allows; PolicyTooLong where there is none.
+    """
     user: Message = {"role": "user", "content": [*map(dict, images), {"type": "text", "text": question}]}
     if not policies_in_context:
         return [user]
     system = _STUDENT.format(
-        policies="\n\n".join(compact(policy) for policy in policies_in_context),
+        policies=fitted(policies_in_context, budget),
         forms=_forms(policies_in_context[0], reasoning_format),
         manner=_MANNER,
     )
@@ -82,22 +87,19 @@ def student_messages(
 
 
 def teacher_messages(
-    question: str, description: str, policy: Policy, *, reasoning_format: ReasoningFormat = THINK
+    question: str,
+    description: str,
+    policy: Policy,
+    *,
+    reasoning_format: ReasoningFormat = THINK,
+    budget: Budget | None = None,
 ) -> list[Message]:
     """What a text-only teacher needs to write one trajectory; the student never sees any of it."""
-    system = _TEACHER.format(policies=compact(policy), forms=_forms(policy, reasoning_format), manner=_MANNER)
+    policies = fitted([policy], budget)
+    system = _TEACHER.format(policies=policies, forms=_forms(policy, reasoning_format), manner=_MANNER)
     # As JSON, so that nothing in a question can pass for the end of the question.
     material = json.dumps({"picture": description, "question": question}, ensure_ascii=False, indent=1)
     return [{"role": "system", "content": system}, {"role": "user", "content": material}]
-
-
-def compact(policy: Policy) -> str:
-    """The document with one line per clause."""
-    lines = []
-    for clause in policy.clauses:
-        verdict = f" ({clause.verdict})" if isinstance(clause, BoundaryClause) else ""
-        lines.append(f"{clause.id} {clause.title}{verdict}: {clause.text}")
-    return "\n".join((f"{policy.id} {policy.title}", *lines))
 
 
 def _forms(policy: Policy, reasoning_format: ReasoningFormat) -> str:
@@ -105,8 +107,7 @@ def _forms(policy: Policy, reasoning_format: ReasoningFormat) -> str:
 
     Two, so that the form does not suggest a verdict; rendered, so that it cannot differ from what is read.
     """
-    _, prohibited, *_ = policy.prohibited
-    refused = _form(Verdict.REFUSE, prohibited, policy.rules[2])
+    refused = _form(Verdict.REFUSE, policy.prohibited[-1], policy.rules[2])
     complied = _form(Verdict.COMPLY, policy.boundary[0], policy.rules[4])
     return "\n\n".join(render(form, reasoning_format) for form in (refused, complied))
 

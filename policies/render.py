@@ -11,7 +11,7 @@ I can't help with that. ...
 from collections.abc import Iterable, Iterator, Sequence
 
 from policies.formats import THINK, ReasoningFormat, Section
-from policies.reply import CITATION, Citation, Source, Step, Trace, Verdict
+from policies.reply import CITATION, Citation, Clauses, Source, Step, Trace, Verdict
 from policies.trace import read
 
 
@@ -87,8 +87,8 @@ def _answer(answer: str, reasoning_format: ReasoningFormat) -> str:
     return f"{wrapper.opening}\n{answer}\n{wrapper.closing}" if wrapper else answer
 
 
-def _valid_clauses(trace: Trace) -> set[str]:
-    return {citation.clause for citation in trace.citations if citation.valid}
+def _valid_clauses(trace: Trace) -> Clauses:
+    return dict.fromkeys(citation.clause for citation in trace.citations if citation.valid)
 
 
 def _content(trace: Trace) -> tuple[object, ...]:

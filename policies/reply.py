@@ -4,6 +4,7 @@ Values only. `policies.trace` reads them from text, `policies.render` writes the
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -28,6 +29,10 @@ class Verdict(StrEnum):
     COMPLY = "comply"
 
 
+Clauses: TypeAlias = Mapping[str, Verdict | None]
+"""Every clause that a reply may cite, with the verdict it demands, if it demands one."""
+
+
 class Flag(StrEnum):
     """How a reply departs from the grammar; `TOLERATED_FLAGS` are no fault."""
 
@@ -38,16 +43,20 @@ class Flag(StrEnum):
     STRAY_DELIMITER = "stray_delimiter"
     """A tag of the format stands where it means nothing; it was kept as text."""
     UNTAGGED_STEP = "untagged_step"
-    STEP_TRUNCATED = "step_truncated"
-    """A step was longer than the cap; its text was cut, the raw reasoning was not."""
+    TRACE_TRUNCATED = "trace_truncated"
+    """Some text, step or citation went beyond the reader's caps and is not in the trace; a stream has it."""
+    LOOK_ALIKE = "look_alike"
+    """Something that only looks like a tag, a source, a verdict or a citation; it was kept as text."""
     INVALID_CLAUSE = "invalid_clause"
-    """A cited clause is not in the catalog."""
+    """A cited clause is not among those that this reply may cite."""
     MISSING_VERDICT = "missing_verdict"
     """Set exactly when the verdict is None."""
     SEVERAL_VERDICTS = "several_verdicts"
     """Only the last one counts."""
     VERDICT_NOT_LAST = "verdict_not_last"
     """The reasoning went on after its verdict, so that verdict does not count."""
+    CONTRADICTED_VERDICT = "contradicted_verdict"
+    """The verdict's line cites a clause that demands another verdict."""
     EMPTY_ANSWER = "empty_answer"
     UNCLOSED_ANSWER = "unclosed_answer"
     """The answer's wrapper was opened and never closed: it was probably cut off."""
@@ -63,7 +72,7 @@ TOLERATED_FLAGS = frozenset({Flag.CITATION_IN_ANSWER})
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A clause id as the model wrote it, and whether such a clause exists."""
+    """A clause id as the model wrote it, and whether it is one that this reply may cite."""
 
     clause: str
     valid: bool

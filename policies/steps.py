@@ -1,18 +1,19 @@
 """Second layer of the reader: turns the text of the reasoning into steps and a verdict, line by line.
 
-Knows the reply grammar and nothing of a format's tags. Keeps one unfinished step, cut at a cap,
-and one unfinished line head or verdict line, cut at another: a megabyte without a newline stays
-bounded, and every character is looked at a constant number of times.
+Knows the reply grammar and nothing of a format's tags. What is kept is capped: the unfinished step,
+the unfinished line, the number of steps and of citations. Every character is looked at a constant
+number of times.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from enum import Enum, auto
 
 from policies.reply import (
     CITATION,
     CLAUSE_PATTERN,
     Citation,
+    Clauses,
     Event,
     Flag,
     ReasoningText,
@@ -22,13 +23,20 @@ from policies.reply import (
     Verdict,
 )
 
+MAX_STEPS = 1_000
 MAX_STEP_CHARS = 8_000
 MAX_VERDICT_CHARS = 1_000
+"""A longer line is no verdict."""
+MAX_CITATIONS = 100
+"""Of a step, and of the verdict."""
+VERDICT_HEAD = "Verdict: "
 
 _TAGS = {f"[{source}] ": source for source in Source}
-_VERDICT_HEAD = "Verdict: "
-_HEADS = {head[:length] for head in (*_TAGS, _VERDICT_HEAD) for length in range(1, len(head))}
-_VERDICT_LINE = re.compile(rf"{_VERDICT_HEAD}({'|'.join(Verdict)})((?: \[{CLAUSE_PATTERN}\])*)")
+_HEADS = (*_TAGS, VERDICT_HEAD)
+_HEAD = re.compile("|".join(map(re.escape, _HEADS)))
+_LONGEST_HEAD = max(map(len, _HEADS))
+_UNFINISHED_HEADS = {head[:length] for head in _HEADS for length in range(1, len(head))}
+_VERDICT_LINE = re.compile(rf"{VERDICT_HEAD}({'|'.join(Verdict)})((?: \[{CLAUSE_PATTERN}\])*)")
 
 
 class _Line(Enum):
@@ -62,12 +70,12 @@ class _Draft:
 class StepReader:
     """Incremental: `feed` reasoning, `end_step` at a section's end, `close` at its own end."""
 
-    def __init__(self, known_clauses: Collection[str]) -> None:
+    def __init__(self, clauses: Clauses) -> None:
         self.flags: set[Flag] = set()
         self.steps: list[Step] = []
         self.verdict: Verdict | None = None
         self.verdict_citations: tuple[Citation, ...] = ()
-        self._known = frozenset(known_clauses)
+        self._clauses = clauses
         self._draft: _Draft | None = None
         self._kind = _Line.HEAD
         self._line = ""
@@ -87,7 +95,7 @@ class StepReader:
         yield from self._end_line()
         if self._draft:
             step, self._draft = self._finish(self._draft), None
-            self.steps.append(step)
+            self._keep(step)
             yield StepRead(step)
 
     def close(self) -> Iterator[Event]:
@@ -95,11 +103,22 @@ class StepReader:
         yield from self.end_step()
         if self.verdict is None:
             self.flags.add(Flag.MISSING_VERDICT)
+        demanded = {self._clauses.get(citation.clause) for citation in self.verdict_citations}
+        if demanded - {self.verdict, None}:
+            self.flags.add(Flag.CONTRADICTED_VERDICT)
+
+    def _keep(self, step: Step) -> None:
+        if len(self.steps) < MAX_STEPS:
+            self.steps.append(step)
+        else:
+            self.flags.add(Flag.TRACE_TRUNCATED)
 
     def _stop(self, text: str, start: int) -> int:
-        """One character at a time until the line's kind is known, then to the end of the line."""
+        """Just behind a head, because it ends the step before; else the end of the line or of the text."""
         if self._kind is _Line.HEAD:
-            return start + 1
+            head = _HEAD.match(self._line + text[start : start + _LONGEST_HEAD])
+            if head:
+                return start + head.end() - len(self._line)
         newline = text.find("\n", start)
         return len(text) if newline < 0 else newline + 1
 
@@ -122,9 +141,9 @@ class StepReader:
             yield from self.end_step()
             self._begin(source)
             self._kind = _Line.BODY
-        elif self._line == _VERDICT_HEAD:
+        elif self._line == VERDICT_HEAD:
             self._kind = _Line.VERDICT
-        elif self._line not in _HEADS:
+        elif self._line not in _UNFINISHED_HEADS:
             self._to_body()
 
     def _to_body(self) -> None:
@@ -169,15 +188,17 @@ class StepReader:
         if draft.source is None:
             self.flags.add(Flag.UNTAGGED_STEP)
         if draft.truncated:
-            self.flags.add(Flag.STEP_TRUNCATED)
+            self.flags.add(Flag.TRACE_TRUNCATED)
         text = draft.text()
         return Step(_without_closing_citations(text), draft.source, self._cite(text))
 
     def _cite(self, text: str) -> tuple[Citation, ...]:
-        found = tuple(Citation(clause, clause in self._known) for clause in CITATION.findall(text))
+        found = [Citation(clause, clause in self._clauses) for clause in CITATION.findall(text)]
         if not all(citation.valid for citation in found):
             self.flags.add(Flag.INVALID_CLAUSE)
-        return found
+        if len(found) > MAX_CITATIONS:
+            self.flags.add(Flag.TRACE_TRUNCATED)
+        return tuple(found[:MAX_CITATIONS])
 
 
 def _without_closing_citations(text: str) -> str:

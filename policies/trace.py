@@ -8,19 +8,27 @@
     verdict  = "Verdict:" SP ( "refuse" / "safe_complete" / "comply" ) *( SP citation )   ; last line
 
 It never raises on what a model wrote and never guesses: whatever departs from the grammar stays text,
-and a flag says so. The same reply gives the same trace however it is cut into pieces. Only a model's
-own output belongs in here; tags in a caller's text or in an image mean nothing.
+and a flag says so. The same reply gives the same trace however it is cut into pieces, in the middle of a
+character too. Only a model's own output belongs in here; tags in a caller's text or in an image mean
+nothing.
+
+Reading takes time in proportion to the reply and memory that does not depend on it: what goes beyond the
+caps (`policies.trimming` for reasoning and answer, `policies.steps` for steps and citations) is told in
+the events and missing in the trace, and a flag says so.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
 
+from policies.decoding import Decoder
 from policies.delimiters import Kind, Part, Splitter
 from policies.formats import ReasoningFormat
+from policies.look_alikes import LookAlikes
 from policies.reply import (
     CITATION,
     AnswerText,
     Citation,
+    Clauses,
     Event,
     Flag,
     ReasoningText,
@@ -31,12 +39,13 @@ from policies.reply import (
     Verdict,
     VerdictRead,
 )
-from policies.steps import MAX_STEP_CHARS, StepReader
+from policies.steps import StepReader
+from policies.trimming import TrimmedText
 
 __all__ = [
-    "MAX_STEP_CHARS",
     "AnswerText",
     "Citation",
+    "Clauses",
     "Event",
     "Flag",
     "ReasoningText",
@@ -58,24 +67,26 @@ class TraceReader:
     two neighbouring texts are cut.
     """
 
-    def __init__(self, reasoning_format: ReasoningFormat, known_clauses: Collection[str]) -> None:
+    def __init__(self, reasoning_format: ReasoningFormat, clauses: Clauses) -> None:
+        self._decoder = Decoder()
         self._splitter = Splitter(reasoning_format)
-        self._steps = StepReader(known_clauses)
-        self._reasoning = _TrimmedText()
-        self._answer = _TrimmedText()
+        self._look_alikes = LookAlikes(reasoning_format)
+        self._steps = StepReader(clauses)
+        self._reasoning = TrimmedText()
+        self._answer = TrimmedText()
         self._trace: Trace | None = None
 
-    def feed(self, piece: str) -> list[Event]:
-        """What this piece completes; neighbouring texts come as one event."""
+    def feed(self, piece: str | bytes) -> list[Event]:
+        """What this piece completes; neighbouring texts come as one event. Bytes are UTF-8."""
         if self._trace:
             raise RuntimeError("this reader is closed: use a new TraceReader for every reply")
-        return _merged(self._events(self._splitter.feed(piece)))
+        return _merged(self._read(self._decoder.feed(piece)))
 
     def close(self) -> list[Event]:
         """The end of the reply, whole or cut off. A second call changes nothing."""
         if self._trace:
             return []
-        events = _merged(self._events(self._splitter.close()))
+        events = _merged(chain(self._read(self._decoder.close()), self._events(self._splitter.close())))
         self._trace = self._finish()
         return events
 
@@ -86,14 +97,22 @@ class TraceReader:
             raise RuntimeError("close the reader before taking its trace")
         return self._trace
 
+    def _read(self, text: str) -> Iterator[Event]:
+        self._look_alikes.on_reply(text)
+        return self._events(self._splitter.feed(text))
+
     def _events(self, parts: Iterable[Part]) -> Iterator[Event]:
         for kind, text in parts:
             if kind is Kind.REASONING:
-                yield from self._steps.feed(self._reasoning.write(text))
+                shown = self._reasoning.write(text)
+                self._look_alikes.on_reasoning(shown)
+                yield from self._steps.feed(shown)
             elif kind is Kind.SECTION_END:
                 self._reasoning.break_line()
+                self._look_alikes.end_line()
                 yield from self._steps.end_step()
             elif kind is Kind.REASONING_END:
+                self._look_alikes.end_line()
                 yield from self._steps.close()
                 yield VerdictRead(self._steps.verdict, self._steps.verdict_citations)
             elif shown := self._answer.write(text):
@@ -106,6 +125,10 @@ class TraceReader:
             flags.add(Flag.NO_TRACE)
         if not answer:
             flags.add(Flag.EMPTY_ANSWER)
+        if self._look_alikes.found:
+            flags.add(Flag.LOOK_ALIKE)
+        if self._reasoning.truncated or self._answer.truncated:
+            flags.add(Flag.TRACE_TRUNCATED)
         if CITATION.search(answer):
             flags.add(Flag.CITATION_IN_ANSWER)
         return Trace(
@@ -118,42 +141,12 @@ class TraceReader:
         )
 
 
-def read(text: str, reasoning_format: ReasoningFormat, known_clauses: Collection[str]) -> Trace:
+def read(text: str | bytes, reasoning_format: ReasoningFormat, clauses: Clauses) -> Trace:
     """Read a reply that is already complete."""
-    reader = TraceReader(reasoning_format, known_clauses)
+    reader = TraceReader(reasoning_format, clauses)
     reader.feed(text)
     reader.close()
     return reader.trace
-
-
-class _TrimmedText:
-    """Text as it arrives, less the whitespace around it; whitespace waits until text follows."""
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._waiting: list[str] = []
-        self._fresh = True
-
-    def write(self, text: str) -> str:
-        """The part of everything written that can be shown now and was not before."""
-        text = text.lstrip() if self._fresh else text
-        body = text.rstrip()
-        if not body:
-            self._waiting.append(text)
-            return ""
-        shown = "".join((*self._waiting, body))
-        self._waiting = [text[len(body) :]]
-        self._fresh = False
-        self._pieces.append(shown)
-        return shown
-
-    def break_line(self) -> None:
-        """Part what was written from what follows by one newline, whatever stands there."""
-        self._waiting = ["\n"] if self._pieces else []
-        self._fresh = True
-
-    def text(self) -> str:
-        return "".join(self._pieces)
 
 
 def _merged(events: Iterable[Event]) -> list[Event]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import uvicorn
 
 from policies.catalog import CatalogError, load_catalog
-from serve.adapters.registry import AdapterRefused, build_registry
+from serve.adapters.refused import AdapterRefused
+from serve.adapters.registry import build_registry
 from serve.app import create_app
 from serve.engine.launch import Launcher
 from serve.observe.log import configure_logging
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, launcher: Launcher | None = Non
 
 def serve(settings: Settings, launcher: Launcher | None = None) -> int:
     """Run a gateway until it is told to stop."""
-    catalog = load_catalog()
+    catalog = load_catalog(settings.policies)
     registry = build_registry(settings, catalog)
     # Taken before the engine starts, so that a second gateway costs nothing and ends at once.
     listener = _listen(settings.host, settings.port)

@@ -114,12 +114,23 @@ class EngineSettings(_Table):
         return self
 
 
+class PolicyChangeSettings(_Table):
+    """An operator's word on a bundle that was trained on other policies than those served."""
+
+    served_digest: str = Field(pattern=r"^[0-9a-f]{12,64}$")
+    """The beginning of the digest of the policies served: the word holds for no others."""
+    changed_meaning: tuple[str, ...]
+    """Clauses that mean something else than the model learned; citations of them count as invalid."""
+
+
 class AdapterSettings(_Table):
     """One bundle and the names that callers use for it."""
 
     bundle: AbsolutePath
     aliases: tuple[str, ...] = ()
     """Beside the name in the bundle's manifest."""
+    policy_change: PolicyChangeSettings | None = None
+    """None: the bundle was trained on the policies served, else it is refused."""
 
 
 class LimitSettings(_Table):
@@ -155,6 +166,8 @@ class Settings(BaseSettings):
     """Comma-separated bearer keys, from the environment only; None: no key is asked for."""
     engine: EngineSettings
     adapters: tuple[AdapterSettings, ...] = ()
+    policies: AbsolutePath | None = None
+    """Directory of your own policy documents, over the packaged ones; None: the packaged ones alone."""
     base_alias: str = "base"
     """The base model without any adapter, so that aligned and unaligned can be compared."""
     default_alias: str = "groundrule"

@@ -29,14 +29,18 @@ class GatewayFailed(Exception):
 
 
 @contextmanager
-def served(base: Path, bundle: Path, directory: Path, command: Sequence[str] = ()) -> Iterator[str]:
+def served(
+    base: Path, bundle: Path, directory: Path, command: Sequence[str] = (), policies: Path | None = None
+) -> Iterator[str]:
     """Serve `bundle` on `base` with the embedded engine; yields the API's root, such as http://…/v1.
 
-    `command` stands for `python -m serve`. The gateway ends with this process, even when that is killed.
+    `policies` is a directory of documents over the packaged ones, as in training. `command` stands for
+    `python -m serve`. The gateway ends with this process, even when that is killed.
     """
     port = _free_port()
     config, log = directory / "gateway.toml", directory / "gateway.log"
-    config.write_text(_configuration(base, bundle, port, directory / "engine.log"), encoding="utf-8")
+    settings = _configuration(base, bundle, port, directory / "engine.log", policies)
+    config.write_text(settings, encoding="utf-8")
     leash = (sys.executable, "-m", "serve.engine.leash", str(os.getpid()))
     gateway = (*(command or (sys.executable, "-m", "serve")), "--config", str(config))
     # Settings and keys of another gateway are none of this one's business.
@@ -57,11 +61,12 @@ def served(base: Path, bundle: Path, directory: Path, command: Sequence[str] = (
             process.wait()
 
 
-def _configuration(base: Path, bundle: Path, port: int, engine_log: Path) -> str:
+def _configuration(base: Path, bundle: Path, port: int, engine_log: Path, policies: Path | None) -> str:
     # JSON's strings and numbers are TOML's too.
     return "\n".join(
         (
             f"port = {port}",
+            *([f"policies = {json.dumps(str(policies))}"] if policies else ()),
             "[engine.embedded]",
             f"model = {json.dumps(str(base.resolve()))}",
             f"device = {json.dumps(_device())}",

@@ -27,7 +27,7 @@ def make(workspace: Workspace) -> Made:
         out,
         name=recipe.bundle.name,
         base=base_identity(base_directory(workspace), base_id(workspace)),
-        policy_digest=workspace.catalog.digest,
+        catalog=workspace.catalog,
         reasoning_format=recipe.trajectories.reasoning_format,
         recipe_digest=digest_of(recipe.making()),
         data_digest=data.result_digest,

@@ -50,7 +50,9 @@ def _gateway(workspace: Workspace) -> Iterator[str]:
         return
     try:
         folder = workspace.folder(STAGE)
-        with served(base_directory(workspace), bundle_directory(workspace), folder) as own_url:
+        documents = workspace.recipe.policy_documents
+        bundle = bundle_directory(workspace)
+        with served(base_directory(workspace), bundle, folder, policies=documents) as own_url:
             yield own_url
     except GatewayFailed as error:
         raise StageAborted(f"{STAGE}: {error}") from error

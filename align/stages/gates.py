@@ -51,7 +51,7 @@ def check(
     query: Query, trajectory: Trajectory, gates: Gates, catalog: Catalog, reasoning_format: ReasoningFormat
 ) -> Dropped | None:
     """Why the trajectory is dropped, or None where it passes."""
-    trace = read(trajectory.completion, reasoning_format, catalog.clause_ids)
+    trace = read(trajectory.completion, reasoning_format, catalog.citable)
     for reason, detail in _faults(query, trajectory, trace, gates):
         return Dropped(id=query.id, stage=STAGE, reason=reason, detail=detail)
     return None

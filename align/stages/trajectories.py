@@ -32,6 +32,7 @@ from align.teacher.client import Reply, Teacher, TeacherError, TeacherRejects
 from align.teacher.opening import open_teacher
 from policies.catalog import Catalog
 from policies.formats import ReasoningFormat
+from policies.forms import Budget
 from policies.prompt import Message, student_messages
 
 STAGE = "trajectories"
@@ -154,10 +155,11 @@ async def _one_less(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]
 def asker(teacher: Teacher, workspace: Workspace) -> Ask:
     """How one query becomes a trajectory or a drop."""
     name = workspace.recipe.trajectories.model
+    budget = Budget(workspace.recipe.trajectories.policy_tokens)
 
     async def ask(query: Query) -> Trajectory | Dropped:
         image = read_image(query, workspace.directory)
-        messages = teacher_messages(query, image, workspace.catalog, workspace.reasoning_format)
+        messages = teacher_messages(query, image, workspace.catalog, workspace.reasoning_format, budget)
         try:
             return _trajectory(query, name, await teacher.ask(messages))
         except TeacherError as error:
@@ -169,7 +171,7 @@ def asker(teacher: Teacher, workspace: Workspace) -> Ask:
 
 
 def teacher_messages(
-    query: Query, image: bytes, catalog: Catalog, reasoning_format: ReasoningFormat
+    query: Query, image: bytes, catalog: Catalog, reasoning_format: ReasoningFormat, budget: Budget
 ) -> list[Message]:
     """Picture, instruction and the policy of the row's category; all policies where it has none.
 
@@ -180,7 +182,9 @@ def teacher_messages(
     url = f"data:image/png;base64,{base64.b64encode(image).decode()}"
     part = {"type": "image_url", "image_url": {"url": url}}
     policies = [policy] if policy else catalog.policies
-    return student_messages(query.instruction, [part], policies, reasoning_format=reasoning_format)
+    return student_messages(
+        query.instruction, [part], policies, reasoning_format=reasoning_format, budget=budget
+    )
 
 
 def read_image(query: Query, run_directory: Path) -> bytes:

@@ -18,6 +18,7 @@ from policies.bundle import (
     model_config_digest,
     write_manifest,
 )
+from policies.catalog import Catalog
 
 TRAINED_WITH = ("torch", "transformers", "trl", "peft")
 
@@ -34,7 +35,7 @@ def write_bundle(
     *,
     name: str,
     base: BaseModelIdentity,
-    policy_digest: str,
+    catalog: Catalog,
     reasoning_format: str,
     recipe_digest: str,
     data_digest: str,
@@ -53,7 +54,8 @@ def write_bundle(
         name=name,
         digest=bundle_digest(partial),
         base=base,
-        policy_digest=policy_digest,
+        policy_digest=catalog.digest,
+        policies=dict(catalog.fingerprints),
         reasoning_format=reasoning_format,
         recipe_digest=recipe_digest,
         data_digest=data_digest,

@@ -30,6 +30,7 @@ from trl import SFTConfig, SFTTrainer
 from align.recipe import Sft
 from align.records import SftRow
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
+from policies.prompt import student_messages
 
 CURVE_FILE = "training.json"
 
@@ -111,14 +112,20 @@ def _arguments(settings: Sft, out: Path, rows: int) -> SFTConfig:
 
 
 def _dataset(rows: Sequence[SftRow], images_root: Path) -> Dataset:
-    """TRL's prompt/completion columns; the collator puts the picture's tokens before the instruction."""
-    message = List({"role": Value("string"), "content": Value("string")})
+    """TRL's prompt/completion columns; the prompt is what the gateway will send for the same request."""
+    text = Value("string")
     columns: dict[str, list[Any]] = {
-        "prompt": [[{"role": "user", "content": row.instruction}] for row in rows],
+        "prompt": [student_messages(row.instruction, [{"type": "image"}]) for row in rows],
         "completion": [[{"role": "assistant", "content": row.completion}] for row in rows],
         "images": [[str(images_root / row.image)] for row in rows],
     }
-    features = Features({"prompt": message, "completion": message, "images": List(Image())})
+    features = Features(
+        {
+            "prompt": List({"role": text, "content": List({"type": text, "text": text})}),
+            "completion": List({"role": text, "content": text}),
+            "images": List(Image()),
+        }
+    )
     return Dataset.from_dict(columns, features=features)
 
 

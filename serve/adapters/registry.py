@@ -13,12 +13,11 @@ from types import MappingProxyType
 from policies.bundle import CONFIG_FILE, BundleError, Manifest, check_name, model_config_digest, read_bundle
 from policies.catalog import Catalog
 from policies.formats import FORMATS, ReasoningFormat
+from policies.reply import Clauses
+from serve.adapters.other_policies import citable_clauses
+from serve.adapters.refused import AdapterRefused
 from serve.errors import UnknownModel
 from serve.settings import AdapterSettings, EmbeddedSettings, Settings
-
-
-class AdapterRefused(Exception):
-    """A bundle that must not be served here; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,8 @@ class Version:
     engine_name: str | None
     """The model's name in the engine; None: the base model, under whatever name the engine gives it."""
     format: ReasoningFormat
+    clauses: Clauses
+    """What its replies may cite: clauses that mean what the model learned."""
     bundle: Path | None = None
     manifest: Manifest | None = None
 
@@ -68,7 +69,7 @@ class Registry:
 
 def build_registry(settings: Settings, catalog: Catalog) -> Registry:
     """Verify every bundle and give it its names; raises AdapterRefused."""
-    base = Version(None, _format(settings.reasoning_format, "reasoning_format"))
+    base = Version(None, _format(settings.reasoning_format, "reasoning_format"), catalog.citable)
     aliases: dict[str, Version] = {}
     for adapter in settings.adapters:
         version = _admit(adapter, settings.engine.embedded, catalog)
@@ -101,14 +102,10 @@ def _admit(adapter: AdapterSettings, embedded: EmbeddedSettings | None, catalog:
         raise AdapterRefused(str(error)) from error
     if embedded:
         _check_rank(adapter.bundle, embedded.max_lora_rank)
-    if manifest.policy_digest != catalog.digest:
-        raise AdapterRefused(
-            f"{adapter.bundle} was trained on other policies ({manifest.policy_digest[:12]}) than these "
-            f"({catalog.digest[:12]}): install the release it was trained with, or train it again"
-        )
     return Version(
         engine_name=manifest.served_name,
         format=_format(manifest.reasoning_format, str(adapter.bundle)),
+        clauses=citable_clauses(str(adapter.bundle), manifest, catalog, adapter.policy_change),
         bundle=adapter.bundle,
         manifest=manifest,
     )

@@ -13,6 +13,7 @@ from serve.api.exchange import Ask, Exchange, Parts
 from serve.api.reply import Reply
 from serve.api.schemas import ChatRequest, Json, parse_chat
 from serve.api.state import state_of
+from serve.api.strict import strict_fields
 from serve.door.messages import admit_messages
 from serve.engine.replica import Replica
 from serve.errors import EngineUnavailable, InvalidRequest
@@ -41,7 +42,8 @@ async def chat_completions(request: Request) -> Response:
     if not gateway.replica.is_ready:
         raise EngineUnavailable(gateway.replica.reason)
     ask = Ask(route, stream=bool(asked.stream), wants_usage=asked.wants_usage)
-    payload = _payload(body, messages, route, gateway.replica)
+    strict = strict_fields(body, asked.safety, route.version, gateway.catalog)
+    payload = _payload(body, messages, route, gateway.replica) | strict
     parts = Parts(gateway.client, gateway.metrics, gateway.errors)
     reply = Reply(route, choices, gateway.catalog)
     return Exchange(ask, payload, reply, parts, record_of(request.scope))
@@ -64,7 +66,8 @@ def _choices(asked: ChatRequest, limits: LimitSettings) -> int:
 def _payload(body: Json, messages: list[Json], route: Route, replica: Replica) -> Json:
     """The request as the engine gets it: always a stream with usage, so both answers take one path."""
     return {
-        **body,
+        # `safety` is ours: an engine would refuse or ignore it.
+        **{name: value for name, value in body.items() if name != "safety"},
         "model": route.version.engine_name or replica.base_model,
         "messages": messages,
         "stream": True,

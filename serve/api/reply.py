@@ -72,7 +72,7 @@ class Reading:
         self.finish_reason: str | None = None
         self.has_text = False
         self._index = index
-        self._reader = TraceReader(version.format, catalog.clause_ids)
+        self._reader = TraceReader(version.format, version.clauses)
         self._safety = SafetyWriter(catalog, version)
         self._tags = _RestoredTags(version.format)
         self._begun = False

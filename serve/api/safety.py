@@ -40,7 +40,7 @@ class SafetyWriter:
         clause = self._catalog.clause(citation.clause)
         return {
             "clause": citation.clause,
-            "title": clause.title if clause else None,
+            "title": clause.title if clause and citation.valid else None,
             "valid": citation.valid,
         }
 

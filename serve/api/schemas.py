@@ -1,9 +1,9 @@
 """What the gateway needs to know of a chat request. Everything else is the engine's, and passed on."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
 
 from serve.errors import InvalidRequest
 
@@ -27,6 +27,23 @@ class StreamOptions(BaseModel):
     include_usage: StrictBool | None = None
 
 
+class SafetyOptions(BaseModel):
+    """`safety`: what a caller may ask of the trace."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strict: StrictBool = False
+    """Let the engine write nothing but a well-formed trace that cites existing clauses."""
+    policies: list[str] | None = Field(None, min_length=1)
+    """With `strict`: ids or slugs of the only policies that may be cited; None: all of them."""
+
+    @model_validator(mode="after")
+    def _policies_go_with_strict(self) -> Self:
+        if self.policies is not None and not self.strict:
+            raise ValueError("policies has no effect without strict: set strict to true")
+        return self
+
+
 class ChatRequest(BaseModel):
     """`POST /v1/chat/completions`, as far as the gateway reads it."""
 
@@ -38,6 +55,7 @@ class ChatRequest(BaseModel):
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     n: StrictInt | None = Field(None, ge=1)
+    safety: SafetyOptions | None = None
 
     @property
     def wants_usage(self) -> bool:

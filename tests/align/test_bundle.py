@@ -16,6 +16,7 @@ from policies.bundle import (
     ReportCard,
     read_bundle,
 )
+from policies.catalog import load_catalog
 
 BASE = BaseModelIdentity(
     id="some-base", architecture="Qwen2_5_VLForConditionalGeneration", config_digest="0" * 64
@@ -38,12 +39,18 @@ def published(adapter: Path, out: Path, name: str = "pst-sft") -> Manifest:
         out,
         name=name,
         base=BASE,
-        policy_digest="1" * 64,
+        catalog=load_catalog(),
         reasoning_format="think",
         recipe_digest="2" * 64,
         data_digest="3" * 64,
         seeds={"sft": 1},
     )
+
+
+def test_a_bundle_says_which_words_of_which_clauses_it_was_trained_on(adapter: Path, tmp_path: Path) -> None:
+    written = published(adapter, tmp_path / "bundle")
+    assert written.policy_digest == load_catalog().digest
+    assert written.policies == dict(load_catalog().fingerprints)
 
 
 def test_a_bundle_reads_back_as_it_was_written(adapter: Path, tmp_path: Path) -> None:

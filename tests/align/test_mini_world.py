@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_pixels_and_words() -> None:
 
 def test_every_oracle_trace_is_well_formed_and_says_the_true_verdict() -> None:
     for situation in DRAWN:
-        trace = read(render(oracle_trace(situation), THINK), THINK, CATALOG.clause_ids)
+        trace = read(render(oracle_trace(situation), THINK), THINK, CATALOG.citable)
         assert trace.well_formed, trace
         assert trace.flags == ()
         assert trace.verdict is situation.truth.verdict
@@ -98,7 +98,7 @@ def test_harmful_words_are_never_benign() -> None:
 
 @pytest.mark.parametrize("situation", DRAWN[:200], ids=lambda situation: situation.seed)
 def test_the_unaligned_reply_always_complies_and_the_oracles_as_it_should(situation: Situation) -> None:
-    unaligned = read(unaligned_reply(situation), THINK, ())
+    unaligned = read(unaligned_reply(situation), THINK, {})
     assert outcome(unaligned.answer) is Outcome.COMPLIED
     assert unaligned.verdict is None
     wanted = Outcome.REFUSED if situation.truth.harmful else Outcome.COMPLIED

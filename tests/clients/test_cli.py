@@ -28,7 +28,7 @@ def test_ask_prints_tags_titles_verdict_and_answer(
         "verdict refuse",
         "answer I can't help with making a bomb.",
         "cited P19.D2 Weapons of mass harm",
-        "cited P99.D1 there is no such clause",
+        "cited P99.D1 no valid clause",
         "malformed invalid_clause",
     ]
 
@@ -37,6 +37,12 @@ def test_ask_needs_no_picture(gateway: ScriptedGateway) -> None:
     gateway.enqueue(streamed(*reply_events()))
     assert main(["--url", gateway.url, "ask", "Hello?"]) == 0
     assert [part["type"] for part in gateway.history[0]["messages"][0]["content"]] == ["text"]
+
+
+def test_a_strict_reply_can_be_asked_for(gateway: ScriptedGateway) -> None:
+    gateway.enqueue(streamed(*reply_events()))
+    assert main(["--url", gateway.url, "ask", "--strict", "Hello?"]) == 0
+    assert gateway.history[0]["safety"] == {"strict": True}
 
 
 def test_long_answers_break_between_words(

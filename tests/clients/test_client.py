@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -47,6 +48,27 @@ def test_the_request_carries_picture_text_and_options(gateway: ScriptedGateway, 
     picture, words = asked["messages"][0]["content"]
     assert picture["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     assert words == {"type": "text", "text": "What is this?"}
+
+
+@pytest.mark.parametrize("options", [{}, {"extra_body": {"top_k": 5, "safety": {"policies": ["P19"]}}}])
+def test_strict_is_asked_for_beside_whatever_else_is(
+    gateway: ScriptedGateway, client: Groundrule, options: dict[str, Any]
+) -> None:
+    gateway.enqueue(plain(body()), streamed(*reply_events()))
+    client.ask("Hello?", strict=True, **options)
+    list(client.stream("Hello?", strict=True, **options))
+    for asked in gateway.history:
+        body_ = options.get("extra_body", {})
+        assert asked["safety"] == {**body_.get("safety", {}), "strict": True}
+        assert asked.get("top_k") == body_.get("top_k")
+
+
+def test_without_strict_the_gateway_is_asked_nothing_of_its_own(
+    gateway: ScriptedGateway, client: Groundrule
+) -> None:
+    gateway.enqueue(plain(body()))
+    client.ask("Hello?")
+    assert "safety" not in gateway.history[0]
 
 
 def test_a_question_needs_no_picture(gateway: ScriptedGateway, client: Groundrule) -> None:

@@ -13,7 +13,7 @@ LINE = "[visual] The picture shows a bomb beside a lemon, and wires that lead no
 
 def seconds_to_read(megabytes: int, piece: int) -> float:
     text = "<think>\n" + LINE * (megabytes * (1 << 20) // len(LINE))
-    reader = TraceReader(THINK, load_catalog().clause_ids)
+    reader = TraceReader(THINK, load_catalog().citable)
     start = time.perf_counter()
     for at in range(0, len(text), piece):
         reader.feed(text[at : at + piece])

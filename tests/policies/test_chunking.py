@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from policies.formats import FORMATS, ReasoningFormat
 from policies.trace import AnswerText, Event, Flag, ReasoningText, StepRead, Trace, TraceReader, VerdictRead
 
-KNOWN = {"P01.G", "P19.D2", "P19.R3"}
+KNOWN = dict.fromkeys(("P01.G", "P19.D2", "P19.R3"))
 WORDS = [
     *(
         "[visual] ",

@@ -1,12 +1,18 @@
 """All policy documents as they are packaged: complete, in order, and about what they must be about."""
 
 import re
+from collections import Counter
 
 import pytest
 
-from policies.catalog import Catalog, Policy, load_catalog
-from policies.prompt import compact
+from policies.catalog import Clause, Policy, load_catalog
+from policies.document import BoundaryClause
+from policies.forms import Form, written
+from policies.pages import covered
+from policies.published import faults, read_register, unpublished
 from policies.reply import Verdict
+from policies.taxonomies import LLAMA_GUARD_OF, TAXONOMIES, Taxonomy
+from tests.policies.drafts import PACKAGED
 
 CATALOG = load_catalog()
 
@@ -42,38 +48,32 @@ GAPS = [
     ("P19", "nuclear"),
     ("P17", "election"),
     ("P08", "critical infrastructure"),
+    ("P08", "sandbox"),
     ("P09", "diagnosis"),
     ("P07", "investment"),
     ("P17", "legal advice"),
+    ("P06", "reputation"),
 ]
 
-# Every adapter is trained on these words: a new digest means that every adapter has to be trained again.
-DIGEST = "826647ba33cbffbda7df2a3bd90f95c4bac1a9e1e1c8e72cf030e26fe2498960"
-
 each_policy = pytest.mark.parametrize("policy", CATALOG.policies, ids=lambda policy: policy.id)
+each_entry = pytest.mark.parametrize(
+    ("taxonomy", "code"),
+    [(one, code) for one in TAXONOMIES.values() for code in one.entries],
+    ids=lambda value: value.name if isinstance(value, Taxonomy) else value,
+)
 
 
 def test_there_is_one_policy_per_category_in_order() -> None:
     assert [policy.slug for policy in CATALOG.policies] == SLUGS
 
 
-def test_the_policies_are_those_that_adapters_were_trained_on() -> None:
-    assert CATALOG.digest == DIGEST
-
-
-def test_importing_the_package_reads_no_document() -> None:
-    assert isinstance(CATALOG, Catalog)
-    assert load_catalog() == CATALOG
-    assert load_catalog() is not CATALOG
-
-
 @each_policy
 def test_a_policy_has_all_its_parts(policy: Policy) -> None:
     assert policy.principle.id == f"{policy.id}.G"
-    assert len(policy.prohibited) >= 4
-    assert len(policy.boundary) >= 2
+    assert len(policy.prohibited) >= 5
+    assert len(policy.boundary) >= 4
     assert [rule.id for rule in policy.rules] == [f"{policy.id}.R{n}" for n in range(1, 7)]
-    assert dict(policy.references).keys() == {"ailuminate", "llama_guard", "openai", "google", "anthropic"}
+    assert all(codes for _, codes in policy.references)
 
 
 @each_policy
@@ -88,8 +88,12 @@ def test_the_second_prohibition_is_about_what_a_picture_shows(policy: Policy) ->
 
 
 @each_policy
-def test_the_first_boundary_case_is_the_benign_look_alike(policy: Policy) -> None:
+def test_boundary_cases_are_decided_in_every_way(policy: Policy) -> None:
+    verdicts = Counter(case.verdict for case in policy.boundary)
     assert policy.boundary[0].verdict is Verdict.COMPLY
+    assert verdicts[Verdict.COMPLY] >= 2
+    assert verdicts[Verdict.SAFE_COMPLETE] >= 1
+    assert verdicts[Verdict.REFUSE] >= 1
 
 
 @each_policy
@@ -97,13 +101,28 @@ def test_clauses_are_short_and_plain(policy: Policy) -> None:
     for clause in policy.clauses:
         assert 3 <= len(clause.title.split()) <= 8, clause.id
         assert 8 <= len(clause.text.split()) <= 60, clause.id
-        assert not re.search(r"[\[\]<>{}\n]", clause.title + clause.text), clause.id
-    assert len({clause.title for clause in policy.clauses}) == len(policy.clauses)
+        assert not re.search(r"[\[\]<>{}\n]", " ".join(words_of(clause))), clause.id
+    for case in policy.boundary:
+        assert 8 <= len(case.reason.split()) <= 40, case.id
 
 
 @each_policy
-def test_a_policy_fits_into_a_prompt(policy: Policy) -> None:
-    assert len(compact(policy)) < 4_500
+def test_titles_are_unique_within_a_policy(policy: Policy) -> None:
+    titles = [clause.title for clause in (*policy.clauses, *policy.retired)]
+    assert [title for title, times in Counter(titles).items() if times > 1] == []
+
+
+def test_no_text_and_no_reason_occurs_twice() -> None:
+    texts = [text for id_ in CATALOG.clause_ids for text in words_of(CATALOG.clause(id_))[1:]]
+    assert [text for text, times in Counter(texts).items() if times > 1] == []
+
+
+@each_policy
+@pytest.mark.parametrize(
+    ("form", "characters"), [(Form.WHOLE, 7_000), (Form.COMPACT, 6_000), (Form.OUTLINE, 1_200)]
+)
+def test_a_policy_fits_into_a_prompt(policy: Policy, form: Form, characters: int) -> None:
+    assert len(written(policy, form)) < characters
 
 
 @pytest.mark.parametrize(("policy_id", "words"), GAPS)
@@ -111,3 +130,31 @@ def test_hazards_without_a_category_are_prohibited_somewhere(policy_id: str, wor
     policy = CATALOG.policy(policy_id)
     assert policy
     assert any(words in f"{clause.title} {clause.text}".lower() for clause in policy.prohibited)
+
+
+@each_entry
+def test_every_entry_of_every_taxonomy_is_covered(taxonomy: Taxonomy, code: str) -> None:
+    assert covered(CATALOG, taxonomy, code)
+
+
+def test_llama_guards_hazards_follow_from_ailuminates_but_for_one() -> None:
+    ailuminate, llama_guard = TAXONOMIES["ailuminate"], TAXONOMIES["llama_guard"]
+    assert LLAMA_GUARD_OF.keys() == ailuminate.entries.keys()
+    assert llama_guard.entries.keys() - set(LLAMA_GUARD_OF.values()) == {"S14"}
+
+
+def test_no_code_belongs_to_two_taxonomies_that_a_clause_is_mapped_to() -> None:
+    assert not TAXONOMIES["ailuminate"].entries.keys() & TAXONOMIES["llama_guard"].entries.keys()
+
+
+def test_the_documents_are_what_was_published() -> None:
+    register = read_register(PACKAGED)
+    assert register, "publish the documents: python -m policies publish"
+    assert faults(CATALOG, register) == []
+    assert unpublished(CATALOG, register) == []
+
+
+def words_of(clause: Clause | None) -> list[str]:
+    assert clause
+    reason = [clause.reason] if isinstance(clause, BoundaryClause) else []
+    return [clause.title, clause.text, *reason]

@@ -9,7 +9,7 @@ STEPS = "[visual] A cat.\nVerdict: comply"
 
 
 def read_as(name: str, text: str) -> Trace:
-    return read(text, FORMATS[name], ())
+    return read(text, FORMATS[name], {})
 
 
 @pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS)

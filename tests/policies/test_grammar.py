@@ -18,8 +18,8 @@ from policies.render import compose, render
 from policies.trace import Citation, Source, Step, Verdict, read
 
 BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-CLAUSES = ("P01.G", "P19.D2", "P19.R3")
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|[a-z]+[0-9]*|[()|?*]|\{[0-9,]+\}|\s+')
+CLAUSES = {"P01.G": None, "P19.B1": Verdict.COMPLY, "P19.D2": None, "P19.R3": Verdict.REFUSE}
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|[a-z_]+[0-9]*|[()|?*]|\{[0-9,]+\}|\s+')
 
 each_format = pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS)
 
@@ -94,6 +94,8 @@ def test_what_is_rendered_is_in_the_grammar(format_: ReasoningFormat) -> None:
         ("P19.D2", "P19.D3"),
         ("[visual]", "[seen]"),
         ("Verdict: refuse", "Verdict: maybe"),
+        ("Verdict: refuse", "Verdict: comply"),
+        ("refuse [P19.R3]", "refuse [P19.B1]"),
         ("Verdict: refuse [P19.R3]\n", ""),
         ("If a", "</think>"),
         ("If a < b, no.\n\nElse <b>no</b>.", ""),
@@ -118,17 +120,30 @@ def test_the_grammar_of_think_is_this_text() -> None:
         r'whole ::= "<think>\n" steps1 verdict "</think>\n"',
         r'step ::= "[" ("visual" | "textual" | "visual+textual") "] " text citations "\n"',
         rf"text ::= [^{BLANK}\[\]<] [^\u0000-\u001f\[\]<]{{0,599}}",
-        r'verdict ::= "Verdict: " ("refuse" | "safe_complete" | "comply") citations "\n"',
+        r'verdict ::= "Verdict: " ("refuse" refuse_citations | "safe_complete" safe_complete_citations | '
+        r'"comply" comply_citations) "\n"',
         rf"answer ::= [^{BLANK}<] piece*",
         'piece ::= [^<] | [<]{1,8} ([^</at] | "/" [^<at])',
         'citations ::= "" | citation | citation citation | citation citation citation',
         'citation ::= " [" clause "]"',
-        'clause ::= "P01." ("G") | "P19." ("D2" | "R3")',
+        'clause ::= "P01." ("G") | "P19." ("B1" | "D2" | "R3")',
+        *verdict_citations("refuse", '"P01." ("G") | "P19." ("D2" | "R3")'),
+        *verdict_citations("safe_complete", '"P01." ("G") | "P19." ("D2")'),
+        *verdict_citations("comply", '"P01." ("G") | "P19." ("B1" | "D2")'),
+    ]
+
+
+def verdict_citations(verdict: str, clauses: str) -> list[str]:
+    one = f"{verdict}_citation"
+    return [
+        f'{one}s ::= "" | {one} | {one} {one} | {one} {one} {one}',
+        f'{one} ::= " [" {verdict}_clause "]"',
+        f"{verdict}_clause ::= {clauses}",
     ]
 
 
 def test_without_clauses_nothing_can_be_cited() -> None:
-    bodies = rules(trace_grammar(FORMATS["think"], ()))
+    bodies = rules(trace_grammar(FORMATS["think"], {}))
     strict = re.compile(pattern("root", bodies))
     assert "clause" not in bodies
     assert strict.fullmatch("<think>\n[visual] x\nVerdict: comply\n</think>\nYes.")
@@ -141,7 +156,7 @@ def test_the_engines_compiler_reads_the_grammar_as_we_do(format_: ReasoningForma
     xgrammar = pytest.importorskip("xgrammar")
     from xgrammar.testing import _is_grammar_accept_string as accepts
 
-    grammar = xgrammar.Grammar.from_ebnf(trace_grammar(format_, load_catalog().clause_ids))
+    grammar = xgrammar.Grammar.from_ebnf(trace_grammar(format_, load_catalog().citable))
     text = render(BOMB, format_)
     assert accepts(grammar, text)
     assert not accepts(grammar, text.replace("P19.D2", "P19.D99"))

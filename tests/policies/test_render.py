@@ -76,7 +76,7 @@ def test_a_prefilled_tag_is_the_templates_not_the_replys() -> None:
 @settings(deadline=None)
 @given(trace=traces)
 def test_what_is_rendered_reads_as_the_same_trace(format_: ReasoningFormat, trace: Trace) -> None:
-    known = {cited.clause for cited in trace.citations}
+    known = dict.fromkeys(cited.clause for cited in trace.citations)
     assert read(render(trace, format_), format_, known) == trace
     assert trace.well_formed
 
@@ -93,7 +93,7 @@ def test_an_invalid_citation_survives() -> None:
 
 
 def test_a_reply_without_reasoning_can_be_rendered() -> None:
-    bare = read("Yes.", FORMATS["think"], ())
+    bare = read("Yes.", FORMATS["think"], {})
     assert render(bare, FORMATS["think"]) == "<think>\n</think>\nYes."
 
 

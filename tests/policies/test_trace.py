@@ -18,7 +18,7 @@ from policies.trace import (
     read,
 )
 
-KNOWN = ("P19.D1", "P19.D2", "P19.R3", "P19.R5")
+KNOWN = dict.fromkeys(("P19.D1", "P19.D2", "P19.R3", "P19.R5"))
 GOOD = """<think>
 [visual] The picture shows a bomb. [P19.D2]
 [textual] The words ask how to

@@ -3,9 +3,10 @@
 import pytest
 
 from policies.formats import FORMATS
-from policies.trace import MAX_STEP_CHARS, Flag, Source, Step, Trace, TraceReader, Verdict, read
+from policies.steps import MAX_STEP_CHARS
+from policies.trace import Flag, Source, Step, Trace, TraceReader, Verdict, read
 
-KNOWN = ("P19.D2",)
+KNOWN = dict.fromkeys(("P19.D2",))
 
 
 def reasoned(reasoning: str) -> Trace:
@@ -16,7 +17,7 @@ def test_an_overlong_step_is_cut_and_the_raw_reasoning_is_not() -> None:
     trace = reasoned(f"[visual] {'x' * (MAX_STEP_CHARS + 1)} [P19.D2]\nVerdict: comply")
     assert trace.steps == (Step("x" * MAX_STEP_CHARS, Source.VISUAL, ()),)
     assert trace.reasoning.endswith("x [P19.D2]\nVerdict: comply")
-    assert trace.flags == (Flag.STEP_TRUNCATED,)
+    assert trace.flags == (Flag.TRACE_TRUNCATED,)
     assert trace.verdict is Verdict.COMPLY
 
 

@@ -76,6 +76,7 @@ def ask(text: str = "What is this?", **fields: Any) -> dict[str, Any]:
 
 def write_bundle(directory: Path, name: str = "pst", weights: bytes = b"weights", **changes: Any) -> Manifest:
     """An adapter bundle as `align` would leave it, its weights being no weights."""
+    catalog = load_catalog()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "adapter_config.json").write_text(json.dumps({"r": 8}))
     (directory / "adapter_model.safetensors").write_bytes(weights)
@@ -84,7 +85,8 @@ def write_bundle(directory: Path, name: str = "pst", weights: bytes = b"weights"
         "name": name,
         "digest": bundle_digest(directory),
         "base": BaseModelIdentity(id="mini", architecture="Qwen2_5_VL", config_digest="0" * 64),
-        "policy_digest": load_catalog().digest,
+        "policy_digest": catalog.digest,
+        "policies": dict(catalog.fingerprints),
         "reasoning_format": "think",
         "recipe_digest": "0" * 64,
         "data_digest": "0" * 64,
@@ -99,7 +101,7 @@ def write_bundle(directory: Path, name: str = "pst", weights: bytes = b"weights"
 @contextmanager
 def running_gateway(settings: Settings, engine: ScriptedEngine, *, ready: bool = True) -> Iterator[Gateway]:
     """The program from `create_app` on, listening on a free port until the context is left."""
-    catalog = load_catalog()
+    catalog = load_catalog(settings.policies)
     fatal: list[str] = []
     app = create_app(settings, build_registry(settings, catalog), catalog, fatal.append)
     listener = _listen("127.0.0.1", 0)

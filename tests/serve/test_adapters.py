@@ -9,7 +9,8 @@ import pytest
 
 from policies.bundle import BaseModelIdentity, model_config_digest
 from policies.catalog import load_catalog
-from serve.adapters.registry import AdapterRefused, Registry, build_registry
+from serve.adapters.refused import AdapterRefused
+from serve.adapters.registry import Registry, build_registry
 from serve.errors import UnknownModel
 from serve.settings import Settings
 from tests.serve.conftest import Start
@@ -30,7 +31,8 @@ def base(tmp_path: Path) -> Path:
 def build(base: Path) -> Build:
     def build(*adapters: dict[str, object], **changes: object) -> Registry:
         values: dict[str, object] = {"engine": {"embedded": {"model": str(base)}}, "adapters": adapters}
-        return build_registry(Settings(**(values | changes)), load_catalog())  # type: ignore[arg-type]
+        settings = Settings(**(values | changes))  # type: ignore[arg-type]
+        return build_registry(settings, load_catalog(settings.policies))
 
     return build
 

@@ -1,14 +1,11 @@
 """Claims about the real path: vLLM on this machine, the lab's base model, the repository's adapter."""
 
-import base64
 import http.client
-import io
 import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,12 +13,12 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from align.mini.scenes import render
 from align.mini.world import Situation, situations
 from policies.catalog import load_catalog
 from policies.reply import TOLERATED_FLAGS, Verdict
 from tests.serve.gateways import ALIAS, PATIENCE_S, Gateway, ask, eventually
 from tests.serve.programs import Program
+from tests.serve.questions import asked, create, safety_of
 
 pytestmark = [
     pytest.mark.engine,
@@ -33,29 +30,6 @@ pytestmark = [
 SPLIT = "tests-serve"
 """Seeds that no training used."""
 ENGINE_RESTART_S = 400
-
-
-def asked(situation: Situation, **fields: Any) -> dict[str, Any]:
-    """A situation as a chat request, as the SDK takes it."""
-    out = io.BytesIO()
-    render(situation.scene).save(out, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
-    parts = [
-        {"type": "image_url", "image_url": {"url": url}},
-        {"type": "text", "text": situation.instruction},
-    ]
-    defaults = {"model": ALIAS, "temperature": 0, "max_tokens": 500}
-    return {**defaults, "messages": [{"role": "user", "content": parts}], **fields}
-
-
-def create(gateway: Gateway, **request: Any) -> Any:
-    """Through the official SDK; a CPU may need minutes for a batch."""
-    client = gateway.openai.with_options(timeout=600)
-    return client.chat.completions.create(**request)
-
-
-def safety_of(reply: ChatCompletion) -> dict[str, Any]:
-    return reply.choices[0].message.safety  # type: ignore[attr-defined, no-any-return]
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("text", help="the question")
     ask.add_argument("--model", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
     ask.add_argument("--max-tokens", type=int, help="longest reply, reasoning included")
+    ask.add_argument("--strict", action="store_true", help="bind the reply to the grammar of a trace")
     commands.add_parser("models", help="list the names that --model may be")
     return parser
 
@@ -61,7 +62,8 @@ def _endpoint(url: str | None) -> tuple[str, str | None]:
 def _ask(client: Groundrule, options: argparse.Namespace) -> int:
     extra = {} if options.max_tokens is None else {"max_tokens": options.max_tokens}
     printer = ReplyPrinter(Console())
-    for event in client.stream(options.text, options.image, options.model, temperature=0, **extra):
+    asked = (options.text, options.image, options.model)
+    for event in client.stream(*asked, strict=options.strict, temperature=0, **extra):
         printer.show(event)
     return 0
 

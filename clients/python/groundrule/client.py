@@ -67,11 +67,20 @@ class Groundrule:
         """The SDK's own client, for whatever this layer does not cover."""
 
     def ask(
-        self, text: str, image: Picture | None = None, model: str = DEFAULT_MODEL, **options: Any
+        self,
+        text: str,
+        image: Picture | None = None,
+        model: str = DEFAULT_MODEL,
+        *,
+        strict: bool = False,
+        **options: Any,
     ) -> Reply:
-        """Ask and wait for the whole reply; `options` go to `chat.completions.create`."""
+        """Ask and wait for the whole reply; `options` go to `chat.completions.create`.
+
+        `strict` lets the engine write nothing but a well-formed trace that cites existing clauses.
+        """
         completion = self.openai.chat.completions.create(
-            model=model, messages=_messages(text, image), stream=False, **options
+            model=model, messages=_messages(text, image), stream=False, **_bound(options, strict)
         )
         choice = completion.choices[0]
         extra = choice.message.model_extra or {}
@@ -85,15 +94,21 @@ class Groundrule:
         )
 
     def stream(
-        self, text: str, image: Picture | None = None, model: str = DEFAULT_MODEL, **options: Any
+        self,
+        text: str,
+        image: Picture | None = None,
+        model: str = DEFAULT_MODEL,
+        *,
+        strict: bool = False,
+        **options: Any,
     ) -> Iterator[Event]:
-        """Ask and yield the reply as it is written; closing the iterator ends the generation."""
+        """Ask, as `ask` does, and yield the reply as it is written; closing the iterator ends it."""
         chunks = self.openai.chat.completions.create(
             model=model,
             messages=_messages(text, image),
             stream=True,
             stream_options={"include_usage": True},
-            **options,
+            **_bound(options, strict),
         )
         return _Streamed().read(chunks)
 
@@ -168,6 +183,14 @@ def _messages(text: str, image: Picture | None) -> list[ChatCompletionMessagePar
         parts.append({"type": "image_url", "image_url": {"url": data_url(image)}})
     parts.append({"type": "text", "text": text})
     return [{"role": "user", "content": parts}]
+
+
+def _bound(options: dict[str, Any], strict: bool) -> dict[str, Any]:
+    """The options, with what asks for the strict mode beside whatever else the caller put into the body."""
+    if not strict:
+        return options
+    body = dict(options.get("extra_body") or {})
+    return {**options, "extra_body": {**body, "safety": {**(body.get("safety") or {}), "strict": True}}}
 
 
 def _safety(value: object) -> Safety:

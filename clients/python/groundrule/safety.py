@@ -27,7 +27,7 @@ class Citation(_Received):
 
     clause: str
     title: str | None = None
-    """None when there is no such clause."""
+    """None when no valid clause."""
     valid: bool
     """Whether such a clause exists."""
 

@@ -59,7 +59,7 @@ def print_reply(console: Console, reply: Reply) -> None:
 def print_footer(console: Console, safety: Safety) -> None:
     """Print what is known only at the end: clause titles, the gateway's action, faults of the trace."""
     for citation in safety.citations:
-        title = citation.title if citation.valid and citation.title else "there is no such clause"
+        title = citation.title if citation.valid and citation.title else "no valid clause"
         clause = Text(printable(citation.clause), "bold" if citation.valid else "bold red")
         _print_row(console, Text("cited", "dim"), Text.assemble(clause, " ", printable(title)))
     if safety.action != "none":
