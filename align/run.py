@@ -60,6 +60,8 @@ STAGES = (
         queries.STAGE,
         queries.make,
         part=lambda recipe: [recipe.queries.effective(), recipe.policies],
+        reads_policies=True,
+        check=queries.check,
     ),
     Stage(
         trajectories.STAGE,

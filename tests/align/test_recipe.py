@@ -62,6 +62,13 @@ def test_only_chosen_policies_are_taken_and_rows_near_none_stay(tmp_path: Path) 
     assert recipe(tmp_path).takes("P02")
 
 
+def test_policy_documents_are_found_from_the_recipes_place(tmp_path: Path) -> None:
+    assert recipe(tmp_path).policy_documents is None
+    with_own = recipe(tmp_path, {'policies = "all"': 'policies = "all"\npolicy_documents = "../own"'})
+    assert with_own.policy_documents == tmp_path.parent / "own"
+    assert with_own.making() == recipe(tmp_path).making()
+
+
 def test_the_recipes_keys_are_frozen() -> None:
     """A new key is a visible change: add it here, to the shipped recipes, and to the README."""
     keys = {
@@ -79,7 +86,7 @@ def test_the_recipes_keys_are_frozen() -> None:
         "gates.require_citation_of_category", "gates.max_dropped_share",
         "sft.base", "sft.seed", "sft.rank", "sft.alpha", "sft.dropout", "sft.target_modules",
         "sft.learning_rate", "sft.epochs", "sft.batch_size", "sft.warmup_share", "sft.precision",
-        "bundle.name",
+        "bundle.name", "policy_documents", "trajectories.policy_tokens",
         "evaluate.split", "evaluate.count", "evaluate.max_tokens", "evaluate.base_url",
         "evaluate.concurrency", "evaluate.compare_with",
     }  # fmt: skip

@@ -48,6 +48,26 @@ def test_a_run_leaves_training_rows_of_instruction_picture_and_reply(finished: P
     assert (manifest.rows, manifest.dropped, manifest.seed) == (30, {}, 1)
 
 
+def test_policies_of_ones_own_decide_the_rows_and_drop_those_near_a_dropped_one(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "policies.toml").write_text('drop = ["P01", "P19"]')
+    changes = {'policies = "all"': 'policies = "all"\npolicy_documents = "own"'}
+    run(recipe(tmp_path, changes), tmp_path / "run", until="rows")
+    asked = list(read_rows(tmp_path / "run" / "queries" / "rows.jsonl", Query))
+    rows = list(read_rows(tmp_path / "run" / "rows" / "rows.jsonl", SftRow))
+    assert len(rows) == len(asked) < 30
+    assert not {"P01", "P19"} & {query.category for query in asked}
+    assert not any("[P19." in row.completion for row in rows)
+
+
+def test_a_chosen_policy_that_there_is_not_stops_the_run_before_any_work(tmp_path: Path) -> None:
+    chosen = recipe(tmp_path, {'policies = "all"': 'policies = ["P01", "P77"]'})
+    with pytest.raises(RecipeError, match="there is no policy P77; of P01, P02"):
+        run(chosen, tmp_path / "run", until="rows")
+    assert not (tmp_path / "run" / "queries" / "rows.jsonl").exists()
+
+
 def test_order_and_concurrency_do_not_change_a_byte(finished: Path, tmp_path: Path) -> None:
     one_by_one = recipe(tmp_path, {"concurrency = 16": "concurrency = 1"})
     run(one_by_one, tmp_path / "run", until="rows")
