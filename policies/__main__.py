@@ -204,7 +204,7 @@ def _map(arguments: Namespace) -> tuple[str, int]:
 
 def _export(arguments: Namespace) -> tuple[str, int]:
     if arguments.schema:
-        return json.dumps(ExportedCatalog.model_json_schema(mode="serialization"), indent=1), OK
+        return json.dumps(ExportedCatalog.model_json_schema(), indent=1), OK
     return export(load_catalog(arguments.policies)).model_dump_json(indent=1), OK
 
 

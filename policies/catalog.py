@@ -189,7 +189,9 @@ def _settings(path: Path) -> _TeamSettings:
 
 
 def _read(where: Traversable) -> list[Policy]:
-    documents = sorted((entry for entry in where.iterdir() if entry.name.endswith(".md")), key=_name)
+    """Every `.md` file but a README: one that was left out for its name would go unnoticed."""
+    found = (entry for entry in where.iterdir() if entry.name.endswith(".md") and entry.name != "README.md")
+    documents = sorted(found, key=_name)
     return [parse_document(document.name, _text(document)) for document in documents]
 
 

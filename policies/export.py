@@ -71,7 +71,7 @@ class ExportedPolicy(_Frozen):
 class ExportedCatalog(_Frozen):
     """All policies in force."""
 
-    format: Literal[1] = 1
+    format: Literal[1]
     digest: str
     policies: list[ExportedPolicy]
     retired_policies: list[ExportedTombstone]
@@ -80,6 +80,7 @@ class ExportedCatalog(_Frozen):
 def export(catalog: Catalog) -> ExportedCatalog:
     """The catalog as it goes out."""
     return ExportedCatalog(
+        format=1,
         digest=catalog.digest,
         policies=[_policy(policy) for policy in catalog.policies],
         retired_policies=[

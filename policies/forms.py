@@ -27,8 +27,11 @@ class PolicyTooLong(ValueError):
 
 
 def estimate_tokens(text: str) -> int:
-    """At least what a BPE tokenizer makes of prose: of English about one token for 4.5 bytes, here for 3."""
-    return math.ceil(len(text.encode()) / 3)
+    """At least what a BPE tokenizer makes of a policy.
+
+    SmolLM2's makes one token of 4.1 bytes of prose and of 2.9 bytes of an outline, with its many ids.
+    """
+    return math.ceil(len(text.encode()) / 2.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,12 +72,12 @@ def _index(catalog: Catalog) -> str:
         "decided with a verdict and a reason, and six rules **R** in the order in which they are applied: R1 "
         "ground in the picture, R2 intent before task, R3 when to refuse, R4 when to answer the safe part, "
         "R5 when to comply, R6 how to answer.",
-        "The verdicts: **comply** answers in full; **safe_complete** serves the need and leaves the harmful part "
-        "out; **refuse** gives no part of it, says why and offers another way.",
+        "The verdicts: **comply** answers in full; **safe_complete** serves the need and leaves the harmful "
+        "part out; **refuse** gives no part of it, says why and offers another way.",
         "**To decide a request**: find the nearest line under [Boundary cases](#boundary-cases), or search "
         'with `python -m policies find "words of the request"`. Where no boundary case fits, go to the '
-        "policy it is about: if a prohibited behaviour D matches, R3 and R4 decide, else R5. Where cases of two "
-        "policies fit, the nearer words decide, and between equally near ones the stricter verdict.",
+        "policy it is about: if a prohibited behaviour D matches, R3 and R4 decide, else R5. Where cases of "
+        "two policies fit, the nearer words decide, and between equally near ones the stricter verdict.",
         "How the clauses map to published taxonomies: [mapping](mapping.md).",
         "| policy | protects | D | B | version |\n|---|---|---|---|---|\n"
         + "\n".join(

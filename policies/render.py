@@ -22,7 +22,11 @@ class RenderError(ValueError):
 def compose(
     steps: Sequence[Step], verdict: Verdict, verdict_citations: Sequence[Citation], answer: str
 ) -> Trace:
-    """Make a trace from its parts, with the raw reasoning and the flags that reading it would give."""
+    """Make a trace from its parts, with the raw reasoning and the flags that reading it would give.
+
+    Which clauses there are is taken from the citations; what these demand is the catalog's, so whether they
+    contradict the verdict is known only to who reads the trace with one.
+    """
     draft = Trace(tuple(steps), verdict, tuple(verdict_citations), "", answer, ())
     return read(render(draft, THINK), THINK, _valid_clauses(draft))
 
@@ -30,7 +34,10 @@ def compose(
 def render(trace: Trace, reasoning_format: ReasoningFormat) -> str:
     """What a model of this format generates for this trace; a prefilled tag is the template's, so not here.
 
-    The text is read back before it is returned.
+    The text is read back before it is returned. Of the traces that were read in this format and are well
+    formed, only two kinds cannot be written again: a step with a last line like `Verdict: comply[P19.R5]`,
+    which would be a verdict with the blank that is missing (or, likewise, a source), and a text in which
+    a tag has arisen because another that stood inside it was withheld.
     """
     text = "\n".join((*_reasoning(trace, reasoning_format), _answer(trace.answer, reasoning_format)))
     again = read(text, reasoning_format, _valid_clauses(trace))

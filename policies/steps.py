@@ -185,12 +185,15 @@ class StepReader:
             self.verdict, self.verdict_citations = None, ()
 
     def _finish(self, draft: _Draft) -> Step:
-        if draft.source is None:
+        """A tag with nothing behind it is text like any other: a step says something."""
+        text, source = draft.text(), draft.source
+        if source and not text:
+            text, source = f"[{source}]", None
+        if source is None:
             self.flags.add(Flag.UNTAGGED_STEP)
         if draft.truncated:
             self.flags.add(Flag.TRACE_TRUNCATED)
-        text = draft.text()
-        return Step(_without_closing_citations(text), draft.source, self._cite(text))
+        return Step(_without_closing_citations(text), source, self._cite(text))
 
     def _cite(self, text: str) -> tuple[Citation, ...]:
         found = [Citation(clause, clause in self._clauses) for clause in CITATION.findall(text)]

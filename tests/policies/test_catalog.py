@@ -8,7 +8,7 @@ import pytest
 
 from policies.catalog import BoundaryClause, Catalog, CatalogError, ProhibitedClause, load_alone
 from policies.reply import Verdict
-from tests.policies.drafts import DRAFT, NAME, as_policy, edit, edited, put, released, retired
+from tests.policies.drafts import DRAFT, NAME, PACKAGED, as_policy, edit, edited, put, released, retired
 
 
 @pytest.fixture
@@ -81,7 +81,11 @@ def test_a_limit_to_an_unknown_policy_says_which_there_are(documents: Path) -> N
 def test_documents_are_read_on_loading_and_not_on_import(use: str, read: bool) -> None:
     watch = "import sys; sys.addaudithook(lambda event, given: event == 'open' and print(given[0]))"
     done = subprocess.run(
-        [sys.executable, "-c", f"{watch}; {use}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"{watch}; {use}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGED.parents[1],
     )
     assert ("P01-animal-abuse.md\n" in done.stdout) is read
 

@@ -1,6 +1,8 @@
 """Whatever a model writes and however it is cut: no exception, the same trace, the same events."""
 
+from collections.abc import Sequence
 from itertools import groupby
+from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +33,7 @@ WORDS = [
         " ",
     ),
     *("\r\n", "\t", "\u00a0", "\u2028", "<", "</", ">", "◁", "<|", "A cat.", "why not", "é", "🐈"),
+    *("[vіsual] ", "［P19.D2］", "Vеrdict: refuse", "＜", "＞", "\u200b", "\u200b\u00ad", "\ufeff"),
 ]
 formats = st.sampled_from(sorted(FORMATS)).map(lambda name: FORMATS[name])
 
@@ -41,15 +44,24 @@ def replies(draw: st.DrawFn, format_: ReasoningFormat) -> str:
     return "".join(draw(st.lists(words, max_size=25)))
 
 
+Whole = TypeVar("Whole", str, bytes)
+
+
 @st.composite
-def cut(draw: st.DrawFn, text: str) -> list[str]:
+def cut(draw: st.DrawFn, text: Whole) -> list[Whole]:
     if draw(st.booleans()):
-        return list(text)
+        return [text[at : at + 1] for at in range(len(text))]
     places = draw(st.lists(st.integers(0, len(text)), max_size=12).map(sorted))
     return [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
 
 
-def run(format_: ReasoningFormat, pieces: list[str]) -> tuple[list[Event], Trace]:
+def code_units(text: str) -> str:
+    """The text as a JSON escape spells it: characters beyond the BMP as two halves."""
+    units = text.encode("utf-16-le")
+    return "".join(chr(low | high << 8) for low, high in zip(units[::2], units[1::2], strict=True))
+
+
+def run(format_: ReasoningFormat, pieces: Sequence[str | bytes]) -> tuple[list[Event], Trace]:
     reader = TraceReader(format_, KNOWN)
     events = [event for piece in pieces for event in reader.feed(piece)]
     events += reader.close()
@@ -72,6 +84,20 @@ def joined(events: list[Event]) -> list[Event]:
 def test_any_chunking_gives_the_same_events_and_trace(data: st.DataObject, format_: ReasoningFormat) -> None:
     reply = data.draw(replies(format_))
     assert run(format_, data.draw(cut(reply))) == run(format_, [reply])
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data(), formats)
+def test_any_cut_of_its_bytes_gives_the_same_trace(data: st.DataObject, format_: ReasoningFormat) -> None:
+    reply = data.draw(replies(format_))
+    assert run(format_, data.draw(cut(reply.encode()))) == run(format_, [reply])
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data(), formats)
+def test_any_cut_of_its_utf_16_gives_the_same_trace(data: st.DataObject, format_: ReasoningFormat) -> None:
+    reply = data.draw(replies(format_))
+    assert run(format_, data.draw(cut(code_units(reply)))) == run(format_, [reply])
 
 
 @settings(deadline=None)

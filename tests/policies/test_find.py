@@ -19,7 +19,7 @@ def team(tmp_path: Path) -> Catalog:
 @pytest.mark.parametrize(
     ("words", "clause"),
     [
-        ("rumours", "P50.B2"),
+        ("photographs", "P50.B3"),
         ("Is a RUMOUR in the newspaper a secret?", "P50.B2"),
         ("explain this whiteboard", "P50.B3"),
         ("leaked plans", "P50.D3"),
@@ -51,11 +51,9 @@ def test_where_no_word_occurs_nothing_is_found(words: str, team: Catalog) -> Non
     assert find(team, words) == []
 
 
-@pytest.mark.parametrize(
-    "words", ['"rumours"', "rumours AND", "NEAR(rumours", "rumours*", "title:rumours", "-rumours"]
-)
+@pytest.mark.parametrize("words", ['"bench"', "bench NEAR", "NEAR(bench", "bench*", "title:bench", "-bench"])
 def test_marks_of_a_query_language_are_words(words: str, team: Catalog) -> None:
-    assert find(team, words)[0].id == "P50.B2"
+    assert [clause.id for clause in find(team, words)] == ["P50.B3"]
 
 
 def test_no_more_is_found_than_asked_for() -> None:

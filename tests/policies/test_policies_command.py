@@ -13,15 +13,20 @@ from policies.__main__ import main
 from policies.bundle import BaseModelIdentity, Manifest, bundle_digest, write_manifest
 from policies.catalog import load_catalog
 from policies.taxonomies import TAXONOMIES
-from tests.policies.drafts import DRAFT, edited, put, released, retired
+from tests.policies.drafts import DRAFT, PACKAGED, edited, put, released, retired
 
+REPOSITORY = PACKAGED.parents[1]
 Output = pytest.CaptureFixture[str]
 
 
 def test_it_is_a_program() -> None:
     """As a shell runs it, without the test's imports."""
     done = subprocess.run(
-        [sys.executable, "-m", "policies", "check"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "policies", "check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
     )
     assert (done.returncode, done.stderr) == (0, "")
     catalog = load_catalog()

@@ -71,6 +71,7 @@ def test_the_packaged_documents_are_a_directory_that_stands_alone(tmp_path: Path
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     put(tmp_path)
     (tmp_path / "notes.txt").write_text("no policy", encoding="utf-8")
+    (tmp_path / "README.md").write_text("# Our policies", encoding="utf-8")
     (tmp_path / "drafts").mkdir()
     assert ids(tmp_path)[-1] == "P50"
 
