@@ -3,12 +3,14 @@
 Every string of it reads as a well-formed trace that cites only the given clauses. It is narrower than
 what the reader accepts: steps are one line long and bounded in number and length, so that a weak model
 cannot think for ever, citations close a step, and a verdict cites no clause that demands another. It
-knows formats and spells no tag itself.
+knows formats and spells no tag itself. The answer is free, so it may hold what only looks like a
+citation; the reader flags that.
 """
 
 from collections.abc import Iterable, Iterator
 
 from policies.formats import ReasoningFormat, Section
+from policies.look_alikes import ALIKE
 from policies.reply import Clauses, Source, Verdict
 
 MAX_STEPS = 16
@@ -61,15 +63,19 @@ def _wrapped_answer(reasoning_format: ReasoningFormat) -> str:
 
 def _steps(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
     tags = reasoning_format.delimiters
-    first = _characters({tag[0] for tag in tags})
+    first_letters = {tag[0] for tag in tags}
+    first = _characters(first_letters)
     second = _characters({"/", *(tag[1] for tag in tags)})
     third = _characters({tag[2] for tag in tags if tag[1] == "/"})
+    seeming = _characters(set("".join(ALIKE[character] for character in ("[", "]", *first_letters))))
     for number in range(1, MAX_STEPS):
         yield f"steps{number}", f"step steps{number + 1}?"
     yield f"steps{MAX_STEPS}", "step"
     yield "step", f'"[" ({_choice(Source)}) "] " text citations "\\n"'
-    # No brackets and no tag can begin in here, so a citation is a citation and a section ends where it ends.
-    yield "text", rf"[^{_BLANK}\[\]{first}] [^\u0000-\u001f\[\]{first}]{{0,{MAX_STEP_TEXT - 1}}}"
+    # No brackets and no tag can begin in here, nor what looks like one of them, so a citation is a
+    # citation and a section ends where it ends.
+    never = rf"\[\]{first}{seeming}"
+    yield "text", rf"[^{_BLANK}{never}] [^\u0000-\u001f{never}]{{0,{MAX_STEP_TEXT - 1}}}"
     decisions = " | ".join(f'"{verdict}" {verdict}_citations' for verdict in Verdict)
     yield "verdict", f'"Verdict: " ({decisions}) "\\n"'
     # The answer is free, but it never spells the beginning of a tag: `<t` and `</t`, say.

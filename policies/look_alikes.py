@@ -109,7 +109,7 @@ def _all_alike() -> dict[str, str]:
 
 
 def _narrow(characters: str) -> str:
-    """A class of them for quick search: blocks of symbols beyond the BMP as a whole, since `re` tries each."""
+    """The inside of a class, quick to search: whole blocks beyond the BMP, where `re` tries one by one."""
     near = "".join(character for character in characters if character <= "\uffff")
     return (
         re.escape(near)

@@ -1,6 +1,8 @@
 """A reply on its way from the engine to the caller: chunks in, chunks or one body out.
 
-Streamed and plain answers are made of the same readings, so they cannot disagree.
+Streamed and plain answers are made of the same readings, so they cannot disagree. A reading holds no more
+text than the reader's caps; what goes beyond them is in a stream and not in a plain answer, and the flag
+`trace_truncated` says so.
 """
 
 from collections.abc import Iterator

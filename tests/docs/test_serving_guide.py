@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from policies.catalog import load_catalog
+from policies.reply import TOLERATED_FLAGS, Flag
 from serve import errors
 from serve.adapters.registry import build_registry
 from serve.app import create_app
@@ -74,6 +75,12 @@ def test_defaults_in_the_guide_are_those_of_the_code() -> None:
 def test_every_error_code_is_explained() -> None:
     # Set on the instance, when the engine's message says so.
     assert first_column("Errors") == {*error_codes(), "context_length_exceeded"}
+
+
+def test_every_flag_is_explained_and_the_harmless_one_named() -> None:
+    assert first_column("Flags") == set(Flag)
+    harmless = re.findall(r"Everything but\n`(\w+)` means", GUIDE)
+    assert set(harmless) == TOLERATED_FLAGS
 
 
 def test_every_metric_is_explained() -> None:

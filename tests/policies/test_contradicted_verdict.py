@@ -5,7 +5,18 @@ import pytest
 from policies.catalog import load_catalog
 from policies.formats import THINK
 from policies.render import compose, render
-from policies.trace import Citation, Clauses, Flag, Source, Step, Trace, TraceReader, Verdict, VerdictRead, read
+from policies.trace import (
+    Citation,
+    Clauses,
+    Flag,
+    Source,
+    Step,
+    Trace,
+    TraceReader,
+    Verdict,
+    VerdictRead,
+    read,
+)
 
 CLAUSES: Clauses = {
     "P19.D1": None,

@@ -1,4 +1,4 @@
-"""Whatever an engine sends becomes text: bytes cut anywhere, halves of characters, and what is no character."""
+"""Whatever an engine sends becomes text: bytes cut anywhere, halves of characters, and what is none."""
 
 import json
 
@@ -40,7 +40,8 @@ def test_whatever_is_fed_can_be_encoded_again(pieces: list[str | bytes]) -> None
 def test_a_character_waits_for_its_other_half() -> None:
     decoder = Decoder()
     assert [decoder.feed("a" + HIGH), decoder.feed(""), decoder.feed(LOW + "b")] == ["a", "", CAT + "b"]
-    assert [decoder.feed(CAT.encode()[:3]), decoder.feed(b""), decoder.feed(CAT.encode()[3:])] == ["", "", CAT]
+    encoded = CAT.encode()
+    assert [decoder.feed(encoded[:3]), decoder.feed(b""), decoder.feed(encoded[3:])] == ["", "", CAT]
 
 
 def test_bytes_never_complete_half_a_string_nor_the_other_way_round() -> None:

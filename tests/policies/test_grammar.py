@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from policies.catalog import load_catalog
 from policies.formats import FORMATS, ReasoningFormat
 from policies.grammar import MAX_STEP_TEXT, trace_grammar
+from policies.look_alikes import ALIKE
 from policies.render import compose, render
 from policies.trace import Citation, Source, Step, Verdict, read
 
 BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+SEEMING = "".join(sorted({*ALIKE["["], *ALIKE["]"], *ALIKE["<"]}))
 CLAUSES = {"P01.G": None, "P19.B1": Verdict.COMPLY, "P19.D2": None, "P19.R3": Verdict.REFUSE}
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|[a-z_]+[0-9]*|[()|?*]|\{[0-9,]+\}|\s+')
 
@@ -103,6 +105,8 @@ def test_what_is_rendered_is_in_the_grammar(format_: ReasoningFormat) -> None:
         ("A bomb.", "x" * (MAX_STEP_TEXT + 1)),
         ("A bomb.", "A [P99.D1] bomb."),
         ("A bomb.", "A </think> bomb."),
+        ("A bomb.", "A ＜/think> bomb."),
+        ("A bomb.", "A ［P19.D2] bomb."),
         ("A bomb.", "\u2003A bomb."),
         ("If a", "\u000cIf a"),
     ],
@@ -119,7 +123,7 @@ def test_the_grammar_of_think_is_this_text() -> None:
         "root ::= (whole) answer",
         r'whole ::= "<think>\n" steps1 verdict "</think>\n"',
         r'step ::= "[" ("visual" | "textual" | "visual+textual") "] " text citations "\n"',
-        rf"text ::= [^{BLANK}\[\]<] [^\u0000-\u001f\[\]<]{{0,599}}",
+        rf"text ::= [^{BLANK}\[\]<{SEEMING}] [^\u0000-\u001f\[\]<{SEEMING}]{{0,599}}",
         r'verdict ::= "Verdict: " ("refuse" refuse_citations | "safe_complete" safe_complete_citations | '
         r'"comply" comply_citations) "\n"',
         rf"answer ::= [^{BLANK}<] piece*",

@@ -44,7 +44,10 @@ def test_a_tag_in_other_letters_is_text(like: str) -> None:
 
 @pytest.mark.parametrize(
     "like",
-    ["［visual］ y", "[vіsual] y", "[νisual] y", "【textual】 y", "[vis\u200bual] y", "\u200b[visual] y", "［visual］图"],
+    [
+        *("［visual］ y", "[vіsual] y", "[νisual] y", "【textual】 y", "［visual］图"),
+        *("[vis\u200bual] y", "\u200b[visual] y"),
+    ],
 )
 def test_a_source_in_other_letters_is_text(like: str) -> None:
     trace = reasoned(f"[textual] x\n{like}\nVerdict: comply")
@@ -72,7 +75,9 @@ def test_a_verdict_in_other_letters_does_not_count(like: str) -> None:
     assert trace.flags == (Flag.LOOK_ALIKE,)
 
 
-@pytest.mark.parametrize("like", ["［P19.D2］", "[Р19.D2]", "[P１9.D2]", "[P19․D2]", "[P19.\u200bD2]", "[P19.D②]"])
+@pytest.mark.parametrize(
+    "like", ["［P19.D2］", "[Р19.D2]", "[P１9.D2]", "[P19․D2]", "[P19.\u200bD2]", "[P19.D②]"]
+)
 def test_a_citation_in_other_letters_cites_nothing(like: str) -> None:
     in_step = reasoned(f"[visual] x {like}\nVerdict: comply")
     assert in_step.steps == (Step(f"x {like}", Source.VISUAL, ()),)

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from policies.formats import FORMATS, ReasoningFormat
+from policies.look_alikes import ALIKE, INVISIBLE
 from policies.render import RenderError, render
 from policies.reply import CITATION, TOLERATED_FLAGS
 from policies.trace import Citation, Source, Step, Trace, TraceReader, Verdict, read
@@ -42,6 +43,7 @@ SPEAKING = [
 ]
 CITING = ["[P19.D2]", " [P01.G] ", "[P99.B7]", " [P19.R3]"]
 SEEMING = ["＜", "［visual］", "[P19․D2]", "Vеrdict: comply", "\u200b", "\ufeff"]
+SEEMING_LETTERS = re.compile(f"[{INVISIBLE}{''.join(ALIKE.values())}]")
 HEADS = ("[visual]", "[textual]", "[visual+textual]", "Verdict: ")
 WITHOUT_CITATION = {*HEADS, *(f"Verdict: {verdict}" for verdict in Verdict)}
 
@@ -95,7 +97,7 @@ def is_harmless(text: str, format_: ReasoningFormat) -> bool:
     return (
         bool(text)
         and not any(tag.strip() in text for tag in format_.delimiters)
-        and not any(bit in text for bit in SEEMING)
+        and not SEEMING_LETTERS.search(text)
         and not any(line.startswith(HEADS) for line in lines)
         and not re.search(rf"{CITATION.pattern}$", text)
     )

@@ -1,4 +1,4 @@
-"""Tags out of their place, in every format: what counts is the first of each, and the rest is flagged text."""
+"""Tags out of their place, in every format: the first of each counts, and the rest is flagged text."""
 
 import pytest
 
@@ -109,8 +109,9 @@ def test_a_nested_answer_ends_at_its_first_closing_tag(format_: ReasoningFormat)
 @pytest.mark.parametrize("format_", wrapping, ids=lambda format_: format_.name)
 def test_an_answer_opened_inside_the_reasoning_is_reasoning(format_: ReasoningFormat) -> None:
     assert format_.answer
-    trace = read(reply(format_, f"[visual] x {format_.answer.opening} y\nVerdict: comply", "No."), format_, {})
-    assert (trace.steps[0].text, trace.answer) == (f"x {format_.answer.opening} y", "No.")
+    text = f"x {format_.answer.opening} y"
+    trace = read(reply(format_, f"[visual] {text}\nVerdict: comply", "No."), format_, {})
+    assert (trace.steps[0].text, trace.answer) == (text, "No.")
     assert trace.flags == (Flag.STRAY_DELIMITER,)
 
 

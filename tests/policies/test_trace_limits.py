@@ -1,11 +1,11 @@
 """The reader's limits: long, hostile and endless reasoning stays bounded and linear."""
 
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 
-from policies.formats import FORMATS, ReasoningFormat
+from policies.formats import FORMATS
 from policies.steps import MAX_CITATIONS, MAX_STEP_CHARS, MAX_STEPS
 from policies.trace import (
     AnswerText,
@@ -133,26 +133,20 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(hostile: str, length: int
     assert all(len(step.text) <= MAX_STEP_CHARS for step in reader.trace.steps)
 
 
-def hostile_pieces(format_: ReasoningFormat) -> Iterator[str]:
-    """Whatever waits for something, each many times over."""
-    yield format_.reasoning[-1].opening
-    for bit in ("x", " ", "[visual] x\n", "\n", "Verdict: comply ", "[P19.D2]", "\u200b", "［", "\ud83d"):
-        yield from [bit * 100] * 1_000
-    yield format_.reasoning[-1].closing
-    for bit in ("x", " ", "\u200b", *format_.delimiters):
-        yield from [bit * 100] * 1_000
-
-
-@pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS)
-def test_what_is_read_twice_as_long_holds_no_more_memory(format_: ReasoningFormat) -> None:
-    reader = TraceReader(format_, KNOWN)
+def test_what_goes_beyond_the_caps_takes_no_memory() -> None:
+    """The bench does this with noise, in every format, for longer."""
+    reader = TraceReader(THINK, KNOWN)
     held = []
     tracemalloc.start()
     try:
-        for _ in range(3):
-            for piece in hostile_pieces(format_):
-                reader.feed(piece)
-            held.append(tracemalloc.get_traced_memory()[0])
+        for opening, text in (("<think>", "[visual] x\n" * 20 + "x" * 4_000), ("</think>", "x" * 4_220)):
+            reader.feed(opening)
+            for _ in range(3):
+                for _ in range(MAX_TEXT_CHARS // 4_000):
+                    reader.feed(text)
+                held.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert held[2] < held[1] * 1.05
+    first, second, third, fourth, fifth, sixth = held
+    assert second - first < 10_000 > third - second
+    assert fifth - fourth < 10_000 > sixth - fifth

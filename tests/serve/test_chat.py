@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from policies.catalog import load_catalog
+from policies.trimming import MAX_TEXT_CHARS
 from tests.fakes.scripted_engine import PLAIN_REPLY, Scripted
 from tests.serve.gateways import ALIAS, REFUSAL, Gateway, ask
 
@@ -120,6 +121,16 @@ def test_reply_cut_off_while_reasoning_has_no_answer(gateway: Gateway) -> None:
     assert choice["finish_reason"] == "length"
     assert choice["message"]["content"] == ""
     assert "unclosed_reasoning" in choice["message"]["safety"]["flags"]
+
+
+def test_an_endless_answer_is_cut_where_it_is_held_and_streamed_whole(gateway: Gateway) -> None:
+    endless = Scripted(pieces=["<think>\n[visual] A cat.\nVerdict: comply\n</think>\n", *["x" * 400_000] * 3])
+    gateway.engine.enqueue(endless, endless)
+    message = gateway.post(ask()).json()["choices"][0]["message"]
+    deltas = [c["choices"][0]["delta"] for c in gateway.events(ask(stream=True))[:-1]]
+    assert len(message["content"]) == MAX_TEXT_CHARS
+    assert sum(len(delta.get("content") or "") for delta in deltas) == 1_200_000
+    assert message["safety"]["flags"] == deltas[-1]["safety"]["flags"] == ["trace_truncated"]
 
 
 def test_several_choices_are_read_apart(gateway: Gateway) -> None:
