@@ -9,6 +9,7 @@ import pytest
 
 from policies.bundle import BaseModelIdentity, model_config_digest
 from policies.catalog import Catalog, load_catalog
+from serve.__main__ import main
 from serve.adapters.refused import AdapterRefused
 from serve.adapters.registry import Registry, build_registry
 from serve.settings import Settings
@@ -138,3 +139,27 @@ def test_citations_of_changed_clauses_are_returned_as_invalid_and_flagged(
     assert safety["flags"] == ["invalid_clause"]
     cited = {one["clause"]: (one["valid"], one["title"] is not None) for one in safety["citations"]}
     assert cited == {"P01.D1": (False, False), "P01.D2": (True, True), "P01.R3": (True, True)}
+
+
+@pytest.mark.parametrize(
+    ("policies", "says"),
+    [
+        ("missing", "missing is not a directory: give the one that holds your policy documents"),
+        ("broken", "P01-animals.md: begin the file with a header between two lines of ---"),
+        ("other", "was trained on other policies"),
+    ],
+)
+def test_a_gateway_does_not_start_on_policies_that_cannot_be_served(
+    tmp_path: Path, bundle: Path, team: Path, policies: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "P01-animals.md").write_text("No header.", encoding="utf-8")
+    team.rename(tmp_path / "other")
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        f'port = 0\npolicies = "{tmp_path / policies}"\n[engine.embedded]\nmodel = "{tmp_path / "base"}"\n'
+        f'[[adapters]]\nbundle = "{bundle}"\n',
+        encoding="utf-8",
+    )
+    assert main(["--config", str(config)]) == 2
+    assert says in capfd.readouterr().err
