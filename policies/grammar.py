@@ -4,7 +4,7 @@ Every string of it reads as a well-formed trace that cites only the given clause
 what the reader accepts: steps are one line long and bounded in number and length, so that a weak model
 cannot think for ever, citations close a step, and a verdict cites no clause that demands another. It
 knows formats and spells no tag itself. The answer is free, so it may hold what only looks like a
-citation; the reader flags that.
+tag or a citation; the reader flags that.
 """
 
 from collections.abc import Iterable, Iterator

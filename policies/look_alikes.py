@@ -186,6 +186,8 @@ class LookAlikes:
 
     def on_reasoning(self, text: str) -> None:
         """Sources and verdicts, which have their place in a line."""
+        if self.found:
+            return
         if self._is_line_suspect or _IMPOSTOR.search(text):
             *ended, rest = text.split("\n")
             for part in ended:
@@ -199,10 +201,12 @@ class LookAlikes:
     def end_line(self) -> None:
         """The line is over, whether or not a newline ended it."""
         line, self._line = self._line, ""
-        if self._is_line_suspect and not self.found:
+        if self._is_line_suspect:
             source = _SOURCE.match(line)
             verdict = _VERDICT.fullmatch(line) if len(line) < _LONGEST_LINE else None
-            self.found = any(like and _IMPOSTOR.search(like.group()) for like in (source, verdict))
+            self.found = self.found or any(
+                like and _IMPOSTOR.search(like.group()) for like in (source, verdict)
+            )
         self._is_line_suspect = False
 
     def _extend_line(self, part: str) -> None:

@@ -42,7 +42,7 @@ PARTS = (
         "<",
     ),
     # Suspects, none of which becomes a look-alike: from the first one on nothing would be searched.
-    *("［vis", "Vеrd", "\u200b ", "＜ ", "слово ", "x" * 500),
+    *("［vis", "Vеrd", "\u200bx", "＜ ", "слово ", "x" * 500),
 )
 
 Pieces = Callable[[ReasoningFormat, random.Random], Iterator[bytes]]

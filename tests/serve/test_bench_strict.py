@@ -11,7 +11,7 @@ from tests.serve.programs import Program
 from tests.serve.questions import asked, create
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200), pytest.mark.filterwarnings("default")]
-REQUESTS = 32
+REQUESTS = 16
 SPLIT = "bench-strict"
 
 
