@@ -117,6 +117,8 @@ class EngineSettings(_Table):
 class PolicyChangeSettings(_Table):
     """An operator's word on a bundle that was trained on other policies than those served."""
 
+    trained_digest: str = Field(pattern=r"^[0-9a-f]{12,64}$")
+    """The beginning of the digest of the policies it was trained on: the word holds for no other bundle's."""
     served_digest: str = Field(pattern=r"^[0-9a-f]{12,64}$")
     """The beginning of the digest of the policies served: the word holds for no others."""
     changed_meaning: tuple[str, ...]

@@ -33,12 +33,17 @@ def citable_clauses(
             raise AdapterRefused(f"{name} was trained on these very policies: remove its policy_change")
         return catalog.citable
     found = changes(State(manifest.policies), State.of(catalog))
-    if not stated or not catalog.digest.startswith(stated.served_digest):
+    if not stated or not _is_about(stated, manifest, catalog):
         raise AdapterRefused("\n".join(_refusal(name, manifest, catalog, found, stated)))
     _check_statement(name, stated, found)
     redecided = {one.clause for one in found if one.kind is Kind.REDECIDED}
     changed = redecided | set(stated.changed_meaning)
     return {id_: demanded for id_, demanded in catalog.citable.items() if id_ not in changed}
+
+
+def _is_about(stated: PolicyChangeSettings, manifest: Manifest, catalog: Catalog) -> bool:
+    from_these = manifest.policy_digest.startswith(stated.trained_digest)
+    return from_these and catalog.digest.startswith(stated.served_digest)
 
 
 def _check_statement(name: str, stated: PolicyChangeSettings, found: Sequence[Change]) -> None:
@@ -58,10 +63,10 @@ def _refusal(
     found: Sequence[Change],
     stated: PolicyChangeSettings | None,
 ) -> Iterator[str]:
-    served = catalog.digest[:12]
-    yield f"{name} was trained on other policies ({manifest.policy_digest[:12]}) than these ({served})."
+    trained, served = manifest.policy_digest[:12], catalog.digest[:12]
+    yield f"{name} was trained on other policies ({trained}) than these ({served})."
     if stated:
-        yield f"Its policy_change speaks of {stated.served_digest}, not of these."
+        yield f"Its policy_change speaks of {stated.trained_digest} and {stated.served_digest}, not of these."
     yield "Clauses that differ:"
     yield from (f"  {one.clause}: {_REMARKS[one.kind]}" for one in found)
     if not found:
@@ -70,4 +75,5 @@ def _refusal(
         "Serve the policies it was trained on, or train it again. Or look at each of these, and state in "
         "the adapter's settings which ones mean something else now; citations of them will be invalid:"
     )
-    yield f'  policy_change = {{ served_digest = "{served}", changed_meaning = ["…"] }}'
+    digests = f'trained_digest = "{trained}", served_digest = "{served}"'
+    yield f'  policy_change = {{ {digests}, changed_meaning = ["…"] }}'

@@ -21,6 +21,14 @@ PACKAGED = Path(__file__).parents[2] / "policies" / "documents"
 ANIMALS = "P01-animal-abuse.md"
 
 
+TRAINED = load_catalog().digest
+
+
+def word_on(served: str, changed_meaning: list[str], trained: str = TRAINED[:12]) -> dict[str, Any]:
+    """What an operator states."""
+    return {"trained_digest": trained, "served_digest": served, "changed_meaning": changed_meaning}
+
+
 @pytest.fixture
 def team(tmp_path: Path) -> Path:
     """The packaged policies but for P01, of which D1 and B3 read otherwise and D6 is retired."""
@@ -74,13 +82,14 @@ def test_a_bundle_trained_on_other_policies_is_refused_with_every_clause_that_di
         ("P01.D6", "retired, cannot be cited"),
         ("P01.B3", "another verdict, so it means something else"),
     ]
-    assert f'policy_change = {{ served_digest = "{catalog.digest[:12]}"' in message
+    digests = f'trained_digest = "{TRAINED[:12]}", served_digest = "{catalog.digest[:12]}"'
+    assert f"policy_change = {{ {digests}, changed_meaning" in message
 
 
 def test_the_operator_says_which_clauses_mean_something_else(
     bundle: Path, team: Path, catalog: Catalog
 ) -> None:
-    word = {"served_digest": catalog.digest[:12], "changed_meaning": ["P01.D1"]}
+    word = word_on(catalog.digest[:12], ["P01.D1"])
     clauses = build(bundle, team, policy_change=word).resolve("groundrule").version.clauses
     # Said by the operator; seen by the verdict; retired.
     assert catalog.citable.keys() - clauses.keys() == {"P01.D1", "P01.B3"}
@@ -88,19 +97,29 @@ def test_the_operator_says_which_clauses_mean_something_else(
 
 
 def test_clauses_that_are_only_reworded_stay_citable(bundle: Path, team: Path, catalog: Catalog) -> None:
-    word = {"served_digest": catalog.digest, "changed_meaning": []}
+    word = word_on(catalog.digest, [])
     assert "P01.D1" in build(bundle, team, policy_change=word).resolve("groundrule").version.clauses
 
 
 def test_the_word_holds_for_the_policies_it_names_and_no_others(
     bundle: Path, team: Path, catalog: Catalog
 ) -> None:
-    word = {"served_digest": catalog.digest[:12], "changed_meaning": ["P01.D1"]}
+    word = word_on(catalog.digest[:12], ["P01.D1"])
     path = team / ANIMALS
     path.write_text(
         path.read_text(encoding="utf-8").replace("cannot speak", "can not speak"), encoding="utf-8"
     )
-    with pytest.raises(AdapterRefused, match=f"speaks of {catalog.digest[:12]}, not of these"):
+    with pytest.raises(
+        AdapterRefused, match=f"speaks of {TRAINED[:12]} and {catalog.digest[:12]}, not of these"
+    ):
+        build(bundle, team, policy_change=word)
+
+
+def test_the_word_holds_for_bundles_trained_on_what_it_names_and_no_others(
+    bundle: Path, team: Path, catalog: Catalog
+) -> None:
+    word = word_on(catalog.digest[:12], ["P01.D1"], trained="0" * 12)
+    with pytest.raises(AdapterRefused, match=f"speaks of {'0' * 12} and {catalog.digest[:12]}, not of these"):
         build(bundle, team, policy_change=word)
 
 
@@ -108,7 +127,7 @@ def test_the_word_holds_for_the_policies_it_names_and_no_others(
 def test_a_word_on_a_clause_that_reads_the_same_is_a_mistake(
     bundle: Path, team: Path, catalog: Catalog, clause: str
 ) -> None:
-    word = {"served_digest": catalog.digest[:12], "changed_meaning": [clause]}
+    word = word_on(catalog.digest[:12], [clause])
     with pytest.raises(
         AdapterRefused, match=rf"names {clause}, but only these have other words: P01.B3, P01.D1"
     ):
@@ -119,7 +138,7 @@ def test_a_word_where_nothing_differs_is_a_mistake(bundle: Path, tmp_path: Path)
     same = tmp_path / "same"
     same.mkdir()
     (same / ANIMALS).write_bytes((PACKAGED / ANIMALS).read_bytes())
-    word = {"served_digest": load_catalog().digest[:12], "changed_meaning": []}
+    word = word_on(load_catalog().digest[:12], [])
     with pytest.raises(AdapterRefused, match="remove its policy_change"):
         build(bundle, same, policy_change=word)
 
@@ -131,7 +150,7 @@ def test_citations_of_changed_clauses_are_returned_as_invalid_and_flagged(
         "<think>\n[visual] A dog. [P01.D1]\n[textual] It would suffer. [P01.D2]\n"
         "Verdict: refuse [P01.R3]\n</think>\nNo."
     )
-    word = {"served_digest": catalog.digest[:12], "changed_meaning": ["P01.D1"]}
+    word = word_on(catalog.digest[:12], ["P01.D1"])
     with start(adapters=[{"bundle": bundle, "policy_change": word}], policies=team) as gateway:
         gateway.engine.enqueue(Scripted(reply))
         safety = gateway.post(ask()).json()["choices"][0]["message"]["safety"]
