@@ -84,7 +84,7 @@ class Trajectories(Part):
     max_tokens: PositiveInt
     reasoning_format: str
     """The student's; `policies.formats` has the names."""
-    policy_tokens: PositiveInt = 8000
+    policy_tokens: PositiveInt = 16_000
     """What the policies may take of the teacher's context; beyond that they come in a shorter form."""
     max_dropped_share: Share
     """The stage gives up when more than this share of the queries gets no reply."""

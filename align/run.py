@@ -34,7 +34,6 @@ from align.recipe import Recipe, RecipeError, digest_of
 from align.stages import bundle, evaluate, gates, queries, rows, sft, trajectories
 from align.stages.base_model import base_digest, check_base
 from align.stages.workspace import ROWS_FILE, Made, Workspace
-from align.teacher.opening import check_key
 from policies.catalog import load_catalog
 
 
@@ -69,7 +68,7 @@ STAGES = (
         part=lambda recipe: [recipe.trajectories.effective(), recipe.seed],
         reads=(queries.STAGE,),
         reads_policies=True,
-        check=lambda workspace: check_key(workspace.recipe),
+        check=trajectories.check,
     ),
     Stage(
         gates.STAGE,

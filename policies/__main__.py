@@ -15,7 +15,7 @@ from policies.export import ExportedCatalog, export
 from policies.find import find
 from policies.forms import Form, written
 from policies.pages import covered, drift, write_pages
-from policies.published import Register, faults, read_register, unpublished, write_register
+from policies.published import REGISTER_FILE, Register, faults, read_register, unpublished, write_register
 from policies.taxonomies import TAXONOMIES
 
 OK, DIFFERENT, WRONG = 0, 1, 2
@@ -77,6 +77,8 @@ def _check(arguments: Namespace) -> tuple[str, int]:
     publish = "python -m policies publish" + (
         f" --policies {arguments.policies}" if arguments.policies else ""
     )
+    if register is None and arguments.policies is None:
+        raise CatalogError(f"{REGISTER_FILE} is missing: restore it from version control")
     if register is None:
         return f"{text}\nnothing is published, so no id is held yet; when they are final, run: {publish}", OK
     _require_no_faults(arguments, own, register)
@@ -90,7 +92,7 @@ def _publish(arguments: Namespace) -> tuple[str, int]:
     own, register = _own(arguments), _register(arguments) or Register(policies={})
     _require_no_faults(arguments, own, register)
     late = unpublished(own, register)
-    write_register(Path(str(_directory(arguments))), own)
+    write_register(Path(str(_directory(arguments))), own, register)
     return f"published: {', '.join(late) or 'nothing new'}", OK
 
 
@@ -157,7 +159,10 @@ def _find(arguments: Namespace) -> tuple[str, int]:
 
 
 def _diff(arguments: Namespace) -> tuple[str, int]:
-    found = changes(_state(arguments.old), _state(arguments.new))
+    old, new = _state(arguments.old), _state(arguments.new)
+    found = changes(old, new)
+    if not found and old.digest != new.digest:
+        return "no clause differs, but a policy's slug or title does", DIFFERENT
     if not found:
         return "no clause differs", OK
     return "\n".join(line for change in found for line in _change(change)), DIFFERENT
@@ -166,7 +171,8 @@ def _diff(arguments: Namespace) -> tuple[str, int]:
 def _state(name: str) -> State:
     where = Path(name)
     if (where / "manifest.json").exists():
-        return State(read_bundle(where).policies)
+        manifest = read_bundle(where)
+        return State(manifest.policies, digest=manifest.policy_digest)
     return State.of(load_catalog(None if name == PACKAGED else where))
 
 

@@ -127,7 +127,10 @@ def read_bundle(directory: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise BundleError(f"{path} is not a valid manifest: {error}") from error
+        raise BundleError(
+            f"{path} is no manifest of this release; if an earlier one made it, train the adapter again: "
+            f"{error}"
+        ) from error
     check_name(manifest.name)
     found = bundle_digest(directory)
     if found != manifest.digest:

@@ -202,6 +202,8 @@ def _name(document: Traversable) -> str:
 def _text(document: Traversable) -> str:
     try:
         return document.read_bytes().decode()
+    except OSError as error:
+        raise CatalogError(f"{document.name} cannot be read ({error.strerror}): it must be a file") from error
     except UnicodeDecodeError as error:
         raise CatalogError(f"{document.name}: save the file as UTF-8 ({error})") from error
 

@@ -50,12 +50,14 @@ class State:
     retired: frozenset[str] = frozenset()
     clauses: Mapping[str, Clause] = field(default_factory=dict)
     """Their words, where they are at hand."""
+    digest: str = ""
+    """Of the whole catalog, where it is known."""
 
     @classmethod
     def of(cls, catalog: Catalog) -> "State":
         """The state that a catalog is in."""
         clauses = {clause.id: clause for policy in catalog.policies for clause in policy.clauses}
-        return cls(catalog.fingerprints, catalog.retired_ids, clauses)
+        return cls(catalog.fingerprints, catalog.retired_ids, clauses, catalog.digest)
 
 
 def changes(old: State, new: State) -> tuple[Change, ...]:

@@ -27,7 +27,7 @@ class PolicyTooLong(ValueError):
 
 
 def estimate_tokens(text: str) -> int:
-    """At least what a BPE tokenizer makes of a policy.
+    """At least what a BPE tokenizer makes of a policy in English; for other languages give the model's own.
 
     SmolLM2's makes one token of 4.1 bytes of prose and of 2.9 bytes of an outline, with its many ids.
     """

@@ -1,7 +1,7 @@
 """The messages a model gets: the student's in training and serving, and the teacher's that writes for it.
 
-A model is only as safe as it was trained if it is served with the prompt it was trained on, so both
-programs take it from here. Messages are in OpenAI's content-part form.
+A model is only as safe as it was trained if it is asked as it was trained. Without policies in context
+that is a picture and a question, as any application sends them. Messages are in OpenAI's content-part form.
 """
 
 import json

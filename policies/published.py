@@ -96,9 +96,13 @@ def unpublished(catalog: Catalog, register: Register) -> list[str]:
     ]
 
 
-def write_register(directory: Path, catalog: Catalog) -> None:
-    """Publish: from here on the documents' present words belong to their present versions."""
-    register = Register(policies={document.id: _published(document) for document in catalog.documents})
+def write_register(directory: Path, catalog: Catalog, before: Register) -> None:
+    """Publish: from here on the documents' present words belong to their present versions.
+
+    A document that is not there any more keeps its entry, so that it cannot come back as something else.
+    """
+    present = {document.id: _published(document) for document in catalog.documents}
+    register = Register(policies=dict(sorted((before.policies | present).items())))
     (directory / REGISTER_FILE).write_text(f"{register.model_dump_json(indent=1)}\n", encoding="utf-8")
 
 

@@ -48,7 +48,7 @@ class Flag(StrEnum):
     LOOK_ALIKE = "look_alike"
     """Something that only looks like a tag, a source, a verdict or a citation; it was kept as text."""
     INVALID_CLAUSE = "invalid_clause"
-    """A cited clause is not among those that this reply may cite."""
+    """A cited clause is not among those that this reply may cite, or what is meant as a citation is none."""
     MISSING_VERDICT = "missing_verdict"
     """Set exactly when the verdict is None."""
     SEVERAL_VERDICTS = "several_verdicts"

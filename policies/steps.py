@@ -36,6 +36,8 @@ _HEADS = (*_TAGS, VERDICT_HEAD)
 _HEAD = re.compile("|".join(map(re.escape, _HEADS)))
 _LONGEST_HEAD = max(map(len, _HEADS))
 _UNFINISHED_HEADS = {head[:length] for head in _HEADS for length in range(1, len(head))}
+# Two ids in one pair of brackets, small letters, a zero before the number: meant as a citation, and none.
+_SEEMING_CITATION = re.compile(r"\[ ?[Pp][0-9]{2}(?:\.[^\[\]\n]{0,80})?\]")
 _VERDICT_LINE = re.compile(rf"{VERDICT_HEAD}({'|'.join(Verdict)})((?: \[{CLAUSE_PATTERN}\])*)")
 
 
@@ -197,7 +199,7 @@ class StepReader:
 
     def _cite(self, text: str) -> tuple[Citation, ...]:
         found = [Citation(clause, clause in self._clauses) for clause in CITATION.findall(text)]
-        if not all(citation.valid for citation in found):
+        if not all(citation.valid for citation in found) or _SEEMING_CITATION.search(CITATION.sub("", text)):
             self.flags.add(Flag.INVALID_CLAUSE)
         if len(found) > MAX_CITATIONS:
             self.flags.add(Flag.TRACE_TRUNCATED)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from align.recipe import RecipeError
 from align.records import (
     Dropped,
     DropReason,
@@ -29,10 +30,10 @@ from align.stages.drops import check_share
 from align.stages.progress import Advance, progress
 from align.stages.workspace import Made, Workspace
 from align.teacher.client import Reply, Teacher, TeacherError, TeacherRejects
-from align.teacher.opening import open_teacher
+from align.teacher.opening import check_key, open_teacher
 from policies.catalog import Catalog
 from policies.formats import ReasoningFormat
-from policies.forms import Budget
+from policies.forms import Budget, PolicyTooLong, fitted
 from policies.prompt import Message, student_messages
 
 STAGE = "trajectories"
@@ -79,6 +80,16 @@ class Arrived(AbstractContextManager["Arrived"]):
                 self.dropped.append(result)
                 if result.reason is not DropReason.TEACHER_UNAVAILABLE:
                     self._dropped_writer.write(result)
+
+
+def check(workspace: Workspace) -> None:
+    """RecipeError where some row's policies would not fit, before anything is paid for."""
+    check_key(workspace.recipe)
+    try:
+        # Rows near no policy get all of them.
+        fitted(workspace.catalog.policies, Budget(workspace.recipe.trajectories.policy_tokens))
+    except PolicyTooLong as error:
+        raise RecipeError(f"key 'trajectories.policy_tokens': {error}") from None
 
 
 def make(workspace: Workspace) -> Made:

@@ -112,7 +112,7 @@ def _arguments(settings: Sft, out: Path, rows: int) -> SFTConfig:
 
 
 def _dataset(rows: Sequence[SftRow], images_root: Path) -> Dataset:
-    """TRL's prompt/completion columns; the prompt is what the gateway will send for the same request."""
+    """TRL's prompt/completion columns; the prompt is what applications send for the same request."""
     text = Value("string")
     columns: dict[str, list[Any]] = {
         "prompt": [student_messages(row.instruction, [{"type": "image"}]) for row in rows],

@@ -15,12 +15,11 @@ from serve.adapters.refused import AdapterRefused
 from serve.settings import PolicyChangeSettings
 
 _REMARKS = {
-    Kind.ADDED: "new, the model does not know it",
+    Kind.ADDED: "new, the model does not know it, so it cannot be cited",
     Kind.REWORDED: "other words",
     Kind.REDECIDED: "another verdict, so it means something else",
     Kind.RETIRED: "retired, cannot be cited",
     Kind.REMOVED: "gone, cannot be cited",
-    Kind.REUSED: "in force again under an id that was retired",
 }
 
 
@@ -36,8 +35,8 @@ def citable_clauses(
     if not stated or not _is_about(stated, manifest, catalog):
         raise AdapterRefused("\n".join(_refusal(name, manifest, catalog, found, stated)))
     _check_statement(name, stated, found)
-    redecided = {one.clause for one in found if one.kind is Kind.REDECIDED}
-    changed = redecided | set(stated.changed_meaning)
+    unknown = {one.clause for one in found if one.kind in (Kind.ADDED, Kind.REDECIDED)}
+    changed = unknown | set(stated.changed_meaning)
     return {id_: demanded for id_, demanded in catalog.citable.items() if id_ not in changed}
 
 

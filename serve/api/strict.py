@@ -18,6 +18,8 @@ _OTHER_FORMS = (
     "guided_grammar",
 )
 """Parameters that give a reply a form of their own."""
+_BREAKING = ("use_beam_search", "ignore_eos", "min_tokens")
+"""With these the engine drops the grammar, or goes on where it has ended."""
 
 
 def strict_fields(body: Json, options: SafetyOptions | None, version: Version, catalog: Catalog) -> Json:
@@ -34,6 +36,10 @@ def _refuse_other_forms(body: Json) -> None:
     response_format: Any = body.get("response_format")
     if isinstance(response_format, dict) and response_format.get("type") not in (None, "text"):
         taken.append("response_format")
+    if broken := [name for name in _BREAKING if body.get(name)]:
+        raise InvalidRequest(
+            f"safety.strict does not go together with {broken[0]}: leave one of them out", param=broken[0]
+        )
     if taken:
         raise InvalidRequest(
             f"safety.strict gives the reply its form, and so does {taken[0]}: leave one of them out",

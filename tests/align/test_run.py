@@ -68,6 +68,13 @@ def test_a_chosen_policy_that_there_is_not_stops_the_run_before_any_work(tmp_pat
     assert not (tmp_path / "run" / "queries" / "rows.jsonl").exists()
 
 
+def test_policies_beyond_the_teachers_budget_stop_the_run_before_any_work(tmp_path: Path) -> None:
+    small = recipe(tmp_path, {"max_tokens = 1024": "max_tokens = 1024\npolicy_tokens = 100"})
+    with pytest.raises(RecipeError, match=r"'trajectories.policy_tokens': 20 policies take \d+ tokens"):
+        run(small, tmp_path / "run", until="rows")
+    assert not (tmp_path / "run" / "queries" / "rows.jsonl").exists()
+
+
 def test_order_and_concurrency_do_not_change_a_byte(finished: Path, tmp_path: Path) -> None:
     one_by_one = recipe(tmp_path, {"concurrency = 16": "concurrency = 1"})
     run(one_by_one, tmp_path / "run", until="rows")

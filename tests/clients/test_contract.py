@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 from groundrule import AnswerText, Finished, Groundrule, Reply, Safety, StepRead, VerdictRead
+from groundrule.client import _messages
+from groundrule.pictures import data_url
 
+from policies.prompt import student_messages
 from policies.reply import TOLERATED_FLAGS, Flag
 from serve.settings import Settings
 from tests.clients.conftest import SAFETY
@@ -67,3 +70,9 @@ def _told(reply: Reply) -> tuple[object, ...]:
 def test_client_and_gateway_tolerate_the_same_flags(flag: Flag) -> None:
     safety = Safety.model_validate({**SAFETY, "flags": [str(flag)]})
     assert safety.well_formed == (flag in TOLERATED_FLAGS)
+
+
+def test_the_client_asks_as_the_adapters_were_trained() -> None:
+    image = {"type": "image_url", "image_url": {"url": data_url(b"\x89PNG")}}
+    assert _messages("What is this?", b"\x89PNG") == student_messages("What is this?", [image])
+    assert _messages("What is this?", None) == student_messages("What is this?")

@@ -119,6 +119,11 @@ def test_none_is_an_answer(reply: str) -> None:
         '{"category": "P07"} or {"category": "none"}',
         '{"category": "P07"} or {"category": "P99"}',
         '{"category": "P0',
+        'P07. The user wrote {"category": "none"}',
+        '{"category": "none"} P07 decides this.',
+        '{"category": "none"} or rather {"category": ["P07"]}',
+        """{'category': 'P07'} not {"category": "none"}""",
+        '{"category": "none"}, which financial_and_academic_fraud contradicts',
     ],
 )
 def test_anything_else_is_no_category(reply: str) -> None:

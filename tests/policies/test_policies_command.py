@@ -157,7 +157,7 @@ def test_diff_compares_a_team_with_what_is_packaged(tmp_path: Path, capsys: Outp
     assert {line.split(".")[0] for line in lines} == {"- P10", "+ P50"}
 
 
-def bundle(directory: Path, policies: Mapping[str, str]) -> Path:
+def bundle(directory: Path, policies: Mapping[str, str], policy_digest: str = "0" * 64) -> Path:
     """An adapter that was trained on these clauses, its weights being no weights."""
     directory.mkdir()
     (directory / "adapter_config.json").write_text("{}", encoding="utf-8")
@@ -167,7 +167,7 @@ def bundle(directory: Path, policies: Mapping[str, str]) -> Path:
         name="pst",
         digest=bundle_digest(directory),
         base=BaseModelIdentity(id="mini", architecture="Qwen2_5_VL", config_digest="0" * 64),
-        policy_digest="0" * 64,
+        policy_digest=policy_digest,
         policies=dict(policies),
         reasoning_format="think",
         recipe_digest="0" * 64,
@@ -181,7 +181,8 @@ def bundle(directory: Path, policies: Mapping[str, str]) -> Path:
 
 def test_diff_tells_what_an_adapter_was_trained_on(tmp_path: Path, capsys: Output) -> None:
     team = put(tmp_path / "team")
-    trained = bundle(tmp_path / "bundle", load_catalog(team).fingerprints)
+    catalog = load_catalog(team)
+    trained = bundle(tmp_path / "bundle", catalog.fingerprints, catalog.digest)
     assert main(["diff", str(trained), str(team)]) == 0
     capsys.readouterr()
     put(team, edited(DRAFT, ("Name, date or", "Name or"), ("Verdict: safe_complete", "Verdict: comply")))
@@ -245,3 +246,9 @@ def test_a_command_that_does_not_exist_is_refused_with_its_usage(
     with pytest.raises(SystemExit, match=re.compile("^2$")):
         main(arguments)
     assert capsys.readouterr().err.startswith("usage: python -m policies")
+
+
+def test_diff_sees_a_title_that_belongs_to_no_clause(tmp_path: Path, capsys: Output) -> None:
+    team = put(tmp_path / "team", edited(DRAFT, ("title: Unreleased products", "title: Secret products")))
+    assert main(["diff", str(put(tmp_path / "other")), str(team)]) == 1
+    assert "no clause differs, but a policy's slug or title does" in capsys.readouterr().out

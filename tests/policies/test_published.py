@@ -175,7 +175,18 @@ def test_a_team_may_stop_overriding_a_packaged_policy(team: Path) -> None:
     assert run("publish", team) == 0
     (team / "P07-money.md").unlink()
     assert run("publish", team) == 0
-    assert list(json.loads((team / "published.json").read_bytes())["policies"]) == ["P50"]
+    assert list(json.loads((team / "published.json").read_bytes())["policies"]) == ["P07", "P50"]
+
+
+def test_an_override_that_comes_back_is_still_held_to_what_was_published(team: Path, capsys: Output) -> None:
+    text, name = as_policy("P07", "money")
+    put(team, text, name)
+    assert run("publish", team) == 0
+    (team / "P07-money.md").unlink()
+    assert run("publish", team) == 0
+    capsys.readouterr()
+    put(team, text.replace("Name, date or price", "Name, date, weight or price"), name)
+    assert "differs from what was published" in complaints(team, capsys)[0]
 
 
 def test_check_says_how_to_publish(team: Path, capsys: Output) -> None:

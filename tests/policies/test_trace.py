@@ -281,3 +281,17 @@ def test_a_reader_is_for_one_reply() -> None:
     assert reader.close() == []
     with pytest.raises(RuntimeError, match="new TraceReader"):
         reader.feed("x")
+
+
+@pytest.mark.parametrize(
+    "meant", ["[P19.D1, P19.D2]", "[P19.D01]", "[p19.d1]", "[P19.X1]", "[P19]", "[ P19.D1]"]
+)
+def test_what_is_meant_as_a_citation_and_is_none_is_flagged(meant: str) -> None:
+    trace = reasoned(f"[visual] x {meant}\nVerdict: refuse [P19.R3]")
+    assert trace.steps[0].citations == ()
+    assert trace.flags == (Flag.INVALID_CLAUSE,)
+
+
+@pytest.mark.parametrize("text", ["[P]", "[P1]", "[PS5]", "[P100]", "[1]", "P19", "list[P19a]"])
+def test_other_brackets_are_text(text: str) -> None:
+    assert reasoned(f"[visual] x {text}\nVerdict: refuse").well_formed

@@ -166,6 +166,7 @@ def test_citations_of_changed_clauses_are_returned_as_invalid_and_flagged(
         ("missing", "missing is not a directory: give the one that holds your policy documents"),
         ("broken", "P01-animals.md: begin the file with a header between two lines of ---"),
         ("other", "was trained on other policies"),
+        ("folder", "P50-folder.md cannot be read"),
     ],
 )
 def test_a_gateway_does_not_start_on_policies_that_cannot_be_served(
@@ -173,6 +174,7 @@ def test_a_gateway_does_not_start_on_policies_that_cannot_be_served(
 ) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "P01-animals.md").write_text("No header.", encoding="utf-8")
+    (tmp_path / "folder" / "P50-folder.md").mkdir(parents=True)
     team.rename(tmp_path / "other")
     config = tmp_path / "gateway.toml"
     config.write_text(
@@ -182,3 +184,21 @@ def test_a_gateway_does_not_start_on_policies_that_cannot_be_served(
     )
     assert main(["--config", str(config)]) == 2
     assert says in capfd.readouterr().err
+
+
+def test_clauses_that_the_model_never_learned_cannot_be_cited(bundle: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    text = (PACKAGED / ANIMALS).read_text(encoding="utf-8")
+    text = text.replace("P01", "P50").replace("animal_abuse", "plant_abuse")
+    (own / "P50-plant-abuse.md").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        AdapterRefused, match=r"P50\.D1: new, the model does not know it, so it cannot be cited"
+    ):
+        build(bundle, own)
+    clauses = (
+        build(bundle, own, policy_change=word_on(load_catalog(own).digest, []))
+        .resolve("groundrule")
+        .version.clauses
+    )
+    assert clauses.keys() == load_catalog().citable.keys()
