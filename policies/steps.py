@@ -37,7 +37,8 @@ _HEAD = re.compile("|".join(map(re.escape, _HEADS)))
 _LONGEST_HEAD = max(map(len, _HEADS))
 _UNFINISHED_HEADS = {head[:length] for head in _HEADS for length in range(1, len(head))}
 # Two ids in one pair of brackets, small letters, a zero before the number: meant as a citation, and none.
-_SEEMING_CITATION = re.compile(r"\[ ?[Pp][0-9]{2}(?:\.[^\[\]\n]{0,80})?\]")
+# Other letters are `policies.look_alikes`'s.
+_SEEMING_CITATION = re.compile(r"\[ ?[Pp][0-9]{2}(?:\.[ !-Z^-~]{0,80})?\]")
 _VERDICT_LINE = re.compile(rf"{VERDICT_HEAD}({'|'.join(Verdict)})((?: \[{CLAUSE_PATTERN}\])*)")
 
 
