@@ -48,8 +48,8 @@ lock: install ## resolve requirements/*.txt anew; versions stay unless pyproject
 		--custom-compile-command "make lock" requirements/uv.in -o requirements/uv.txt
 	$(LOCK) pyproject.toml --extra serve -o requirements/gateway.txt
 	$(LOCK) pyproject.toml --extra align -o requirements/align.txt
-	$(LOCK) $(PROJECTS) --extra serve --extra align --extra engine-cpu --group dev -o requirements/cpu.txt
-	$(LOCK) $(PROJECTS) --extra serve --extra align --extra engine-cuda --group dev -o requirements/cuda.txt
+	$(LOCK) $(PROJECTS) --extra serve --extra align --extra scale --extra engine-cpu --group dev -o requirements/cpu.txt
+	$(LOCK) $(PROJECTS) --extra serve --extra align --extra scale --extra engine-cuda --group dev -o requirements/cuda.txt
 
 clean: ## remove what was built (.cache, tool caches); the environments stay
 	[ ! -d .cache ] || find .cache -mindepth 1 -maxdepth 1 ! -name 'venv-*' -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""`python -m align`: run a recipe, list the sources, and the lab's own tools.
+"""`python -m align`: run a recipe or say what it would cost, list the sources, and the lab's own tools.
 
 Exit status: 0 done; 1 a stage gave up (too many rows dropped, training failed); 2 something that the
 user can fix, said in one line; 130 interrupted. After 1 and 130 the same command goes on.
@@ -6,22 +6,24 @@ user can fix, said in one line; 130 interrupted. After 1 and 130 the same comman
 
 import asyncio
 import difflib
+import errno
 import random
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from align.errors import RecipeError, StageAborted
 from align.manifest import StaleStage
 from align.mini.keep import check_writable, keep
 from align.mini.trained import PST_BUNDLE
-from align.recipe import RecipeError, load_recipe
+from align.recipe import load_recipe
 from align.records import RecordError
-from align.run import STAGES, run
-from align.stages.drops import StageAborted
+from align.run import STAGES, Span, dry_run, run
 from policies.bundle import BundleError
 from policies.document import CatalogError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 USER_CAN_FIX = (RecipeError, StaleStage, RecordError, BundleError, CatalogError)
 
 
@@ -36,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StageAborted as error:
         _say(str(error))
         return 1
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _say(f"{error.filename or 'the disk'}: {error.strerror}: make room and run again; nothing is lost")
+        return 2
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -45,13 +52,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Namespace) -> None:
     path: Path = arguments.recipe
     out: Path = arguments.out or Path("runs") / path.stem
-    run(load_recipe(path), out, redo_from=arguments.redo_from, until=arguments.until)
+    recipe, span = load_recipe(path), Span(arguments.first, arguments.last)
+    if arguments.dry_run:
+        from align.estimate_table import show_estimate
+
+        show_estimate(dry_run(recipe, out, span), recipe)
+    else:
+        run(recipe, out, span, workers=arguments.workers)
 
 
-def _sources(_: Namespace) -> None:
-    from align.sources import mini
+def _report(arguments: Namespace) -> None:
+    from align.report.page import write_report
 
-    _print(f"{mini.NAME}  any number of rows, drawn from seeds  {mini.LICENCE}  ready")
+    if not arguments.run.is_dir():
+        raise RecipeError(f"{arguments.run} is no run directory: give the one that `run` wrote into")
+    _print(str(write_report(arguments.run)))
+
+
+def _sources(arguments: Namespace) -> None:
+    from align.sources.listing import show_sources
+
+    show_sources(as_json=arguments.json)
+
+
+def _mini_audit(arguments: Namespace) -> None:
+    from align.mini.audit import audit, show_audit
+
+    show_audit(audit(arguments.run))
 
 
 def _mini_base(arguments: Namespace) -> None:
@@ -113,7 +140,11 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m align", description="From images and instructions to adapters.")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_run(commands.add_parser("run", help="make what a recipe says, stage by stage"))
-    sources = commands.add_parser("sources", help="list where queries can come from")
+    report = commands.add_parser("report", help="write a run's report anew and say where it is")
+    report.add_argument("run", type=Path, metavar="RUN_DIRECTORY")
+    report.set_defaults(command=_report)
+    sources = commands.add_parser("sources", help="list where queries can come from, with licences")
+    sources.add_argument("--json", action="store_true", help="for programs")
     sources.set_defaults(command=_sources)
     lab = commands.add_parser("mini", help="the lab: base model, scenes, scripted teacher")
     tools = lab.add_subparsers(required=True, metavar="tool")
@@ -121,6 +152,7 @@ def _parser() -> ArgumentParser:
     _add_train(tools.add_parser("train", help="train the lab's base model anew (most of an hour)"))
     _add_keep(tools.add_parser("keep", help="put a finished run's adapter into the repository"))
     _add_scene(tools.add_parser("scene", help="draw a scene"))
+    _add_audit(tools.add_parser("audit", help="count which planted defects a finished run caught"))
     _add_oracle(tools.add_parser("oracle", help="serve the scripted teacher"))
     return parser
 
@@ -130,12 +162,20 @@ def _add_run(parser: ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument(
         "--from",
-        dest="redo_from",
+        dest="first",
         metavar="STAGE",
         help=f"make this stage again even if it is complete: {names}",
     )
-    parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    parser.add_argument("--to", dest="last", metavar="STAGE", help="stop after this stage")
     parser.add_argument("--out", type=Path, help="run directory (default: runs/ and the recipe's file name)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be asked and spent, and stop")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="processes that ask side by side, by Ray Data: on this machine, or the cluster of RAY_ADDRESS",
+    )
     parser.set_defaults(command=_run)
 
 
@@ -163,11 +203,23 @@ def _add_scene(parser: ArgumentParser) -> None:
     parser.set_defaults(command=_mini_scene)
 
 
+def _add_audit(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY")
+    parser.set_defaults(command=_mini_audit)
+
+
 def _add_oracle(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
     parser.add_argument("--split", default="train")
     parser.add_argument("--count", type=int, default=1000, help="how many situations of the split it knows")
     parser.set_defaults(command=_mini_oracle)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _print(text: str) -> None:

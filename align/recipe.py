@@ -11,149 +11,37 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from align.errors import RecipeError
+from align.recipe_tables import (
+    Budget,
+    Bundle,
+    Categorise,
+    Derive,
+    Describe,
+    Endpoint,
+    Evaluate,
+    Expect,
+    Gates,
+    Mine,
+    Pairs,
+    Price,
+    Role,
+    Roles,
+    Score,
+    Select,
+    Sft,
+    Table,
+    Trajectories,
+)
 from align.records import POLICY_ID
-from policies.formats import FORMATS
+from align.sources.catalogue import Source
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class RecipeError(Exception):
-    """Something the user can fix; shown as one line, exit status 2, before any work."""
-
-
-class Part(BaseModel):
-    """A table of a recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    without_effect_on_rows: ClassVar[frozenset[str]] = frozenset()
-    """Fields that may change between two attempts at a stage: pace, place and patience."""
-
-    def effective(self) -> dict[str, Any]:
-        """What decides the stage's rows."""
-        return self.model_dump(mode="json", exclude=set(self.without_effect_on_rows))
-
-
-class Queries(Part):
-    """Which queries the journey begins with."""
-
-    source: Literal["mini"]
-    split: str = Field(pattern=r"^[a-z]+$")
-    """Splits of the lab's world share no seed; train on one and evaluate on another."""
-    count: PositiveInt
-    """Situations drawn; those of policies that the recipe leaves out are not taken."""
-
-
-class Endpoint(Part):
-    """Where a teacher is and how hard it may be asked."""
-
-    base_url: str | None = Field(None, pattern=r"^https?://")
-    """Up to and including the version, such as http://127.0.0.1:8000/v1; none with the oracle."""
-    api_key_env: str | None = None
-    """NAME of the environment variable with the key; never the key."""
-    concurrency: PositiveInt
-    """Requests in flight at most."""
-    timeout_s: PositiveFloat
-    """For one attempt, from connecting to the last byte."""
-    retries: int = Field(ge=0)
-    """Further attempts after a transient error (429, 5xx, timeout, broken reply)."""
-
-
-class Trajectories(Part):
-    """Who writes the trajectories, and how."""
-
-    without_effect_on_rows: ClassVar[frozenset[str]] = frozenset({"endpoint", "max_dropped_share"})
-
-    teacher: Literal["oracle", "endpoint"]
-    """`oracle`: the lab's scripted teacher, in this process; `endpoint`: an OpenAI-compatible server."""
-    model: str = Field(min_length=1)
-    temperature: float = Field(ge=0)
-    max_tokens: PositiveInt
-    reasoning_format: str
-    """The student's; `policies.formats` has the names."""
-    policy_tokens: PositiveInt = 16_000
-    """What the policies may take of the teacher's context; beyond that they come in a shorter form."""
-    max_dropped_share: Share
-    """The stage gives up when more than this share of the queries gets no reply."""
-    endpoint: Endpoint
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Trajectories":
-        if self.reasoning_format not in FORMATS:
-            raise ValueError(
-                f"reasoning_format {self.reasoning_format!r} is unknown: one of {', '.join(FORMATS)}"
-            )
-        if (self.teacher == "endpoint") != (self.endpoint.base_url is not None):
-            raise ValueError("endpoint.base_url goes with teacher = 'endpoint', and only with it")
-        return self
-
-
-class Gates(Part):
-    """What a trajectory must be to become a training row."""
-
-    without_effect_on_rows: ClassVar[frozenset[str]] = frozenset({"max_dropped_share"})
-
-    max_chars: PositiveInt
-    """Of the completion."""
-    max_completion_tokens: PositiveInt
-    """As the teacher's server counted; not checked where it did not say."""
-    require_visual_step: bool
-    """At least one step must be tagged [visual] or [visual+textual]."""
-    require_citation_of_category: bool
-    """A refusal or safe completion must cite a clause of the row's category."""
-    max_dropped_share: Share
-
-
-class Sft(Part):
-    """Stage 1 of PST: LoRA by supervised fine-tuning (`align/train/sft.py`)."""
-
-    base: str = Field(min_length=1)
-    """`mini` for the lab's base model, or the directory of a checkpoint."""
-    seed: int
-    rank: PositiveInt
-    alpha: PositiveInt
-    dropout: Share
-    target_modules: str
-    """A regular expression over module names; language layers only."""
-    learning_rate: PositiveFloat
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    warmup_share: Share
-    precision: Literal["bf16", "float32"]
-
-
-class Bundle(Part):
-    """The adapter's name towards the gateway."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-
-
-class Evaluate(Part):
-    """What the adapter is measured on before it is published."""
-
-    without_effect_on_rows: ClassVar[frozenset[str]] = frozenset({"base_url", "concurrency"})
-
-    split: str = Field(pattern=r"^[a-z]+$")
-    count: PositiveInt
-    max_tokens: PositiveInt
-    concurrency: PositiveInt
-    base_url: str | None = Field(None, pattern=r"^https?://")
-    """A gateway that serves the bundle under its name; without it the stage starts one of its own."""
-    compare_with: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """The base model's name at the gateway, to be measured beside the adapter; none: the adapter alone."""
+PACKAGED = Path(__file__).parent / "recipes"
 
 
 def _chosen_policies(value: object) -> tuple[str, ...] | None:
@@ -166,35 +54,117 @@ def _chosen_policies(value: object) -> tuple[str, ...] | None:
     return tuple(ids)
 
 
-class Recipe(Part):
+class Recipe(Table):
     """A whole recipe."""
 
     seed: int
-    """Sent to the teacher, which may sample; training has a seed of its own."""
+    """Sent with every request to models that may sample; training has a seed of its own."""
     policies: Annotated[tuple[str, ...] | None, PlainValidator(_chosen_policies)]
     """`"all"` or a list of ids. Queries of other policies are left out; those near no policy stay."""
     policy_documents: Path | None = Field(None, strict=False)
     """Directory of your own policy documents, over the packaged ones; relative to the recipe's file."""
-    queries: Queries
+    sources: tuple[Source, ...] = Field(min_length=1, strict=False)
+    endpoints: dict[str, Endpoint]
+    roles: Roles
+    prices: dict[str, Price] = Field(default_factory=dict)
+    """By model."""
+    budget: Budget = Field(default_factory=Budget)
+    expect: Expect = Field(default_factory=Expect)
+    describe: Describe | None = None
+    categorise: Categorise
     trajectories: Trajectories
     gates: Gates
+    score: Score
+    select: Select
+    mine: Mine | None = None
+    derive: Derive | None = None
+    pairs: Pairs | None = None
+    """Left out, with `mine` and `derive`, where no preference pairs are wanted."""
     sft: Sft
     bundle: Bundle
     evaluate: Evaluate
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        for fault in _contradictions(self):
+            raise ValueError(fault)
+        return self
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether the teacher sees; otherwise it gets a description, as in the paper."""
+        return self.roles.teacher.sees
+
+    def endpoint(self, role: Role) -> Endpoint:
+        """Where a role's model is."""
+        return self.endpoints[role.endpoint]
+
+    def part(self, *tables: str) -> dict[str, Any]:
+        """What of some tables or keys decides rows, by name: `score`, `roles.teacher`, `seed`, `making`."""
+        return {table: _effective(self, table) for table in tables}
+
     def making(self) -> dict[str, Any]:
         """All that decides an adapter: the recipe less pace, names and evaluation."""
-        parts = (self.queries, self.trajectories, self.gates, self.sft)
+        tables = ("categorise", "describe", "trajectories", "gates", "score", "select", "sft")
+        roles = tuple(f"roles.{role}" for role in ("describer", "categoriser", "teacher", "scorer"))
         policies = self.model_dump(mode="json", include={"seed", "policies"})
-        return policies | {type(part).__name__.lower(): part.effective() for part in parts}
+        return policies | self.part("sources", *roles, *tables)
 
     def takes(self, category: str | None) -> bool:
         """Whether queries of this category belong to the run."""
         return category is None or self.policies is None or category in self.policies
 
 
+def _effective(recipe: Recipe, name: str) -> Any:
+    if name == "making":
+        return recipe.making()
+    found: Any = recipe
+    for step in name.split("."):
+        found = getattr(found, step)
+    if isinstance(found, tuple):
+        return [table.effective() if isinstance(table, Table) else table for table in found]
+    return found.effective() if isinstance(found, Table) else found
+
+
+def _contradictions(recipe: Recipe) -> Iterator[str]:
+    """What each table allows and the whole does not."""
+    roles, named = recipe.roles, recipe.roles.named()
+    for name, role in named.items():
+        if role.endpoint not in recipe.endpoints:
+            known = ", ".join(recipe.endpoints) or "none"
+            yield f"roles.{name}: there is no [endpoints.{role.endpoint}]; there is {known}"
+    if len({role.model for role in roles.miners}) < len(roles.miners):
+        yield "roles.miners: two have the same model"
+    if any(not role.sees for role in (roles.describer, *roles.miners) if role):
+        yield "the describer and the miners must see: give them sees = true"
+    if (roles.describer is None) != (recipe.describe is None):
+        yield "the table describe goes with roles.describer"
+    if recipe.describe is None and any(not role.sees for role in named.values()):
+        yield "without [describe] every role must see: give sees = true, or a describer"
+    if roles.categoriser is None and not recipe.categorise.trust_source:
+        yield "without roles.categoriser, categorise.trust_source must be true"
+    yield from _contradictions_of_pairs(recipe)
+    if recipe.budget.money is not None:
+        for model in sorted({role.model for role in named.values()} - recipe.prices.keys()):
+            yield (
+                f"budget.money cannot be kept without a price for {model!r}: add "
+                f"[prices.{json.dumps(model)}] with input and output per million tokens (0 where it costs "
+                "nothing), or leave budget.money out"
+            )
+
+
+def _contradictions_of_pairs(recipe: Recipe) -> Iterator[str]:
+    tables = {"mine": recipe.mine, "derive": recipe.derive, "pairs": recipe.pairs}
+    missing = [name for name, table in tables.items() if table is None]
+    if 0 < len(missing) < len(tables):
+        yield f"pairs need the tables mine, derive and pairs: {', '.join(missing)} is missing"
+    if not missing and (not recipe.roles.miners or recipe.roles.adversary is None):
+        yield "pairs need roles.miners and roles.adversary"
+
+
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe; RecipeError names the file and the key."""
+    """Read a recipe, or the packaged one of that name; RecipeError names the file and the key."""
+    path = _located(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -206,9 +176,26 @@ def load_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         raise RecipeError(f"{path}: {'; '.join(dict.fromkeys(map(_fault, faults)))}") from None
-    if recipe.policy_documents is None:
-        return recipe
-    return recipe.model_copy(update={"policy_documents": (path.parent / recipe.policy_documents).resolve()})
+    return recipe.model_copy(update=_located_paths(recipe, path.parent))
+
+
+def _located(path: Path) -> Path:
+    """`recipes/mini.toml` and `mini.toml` name the packaged recipe wherever there is no such file."""
+    packaged = PACKAGED / path.name
+    is_short_name = path.parent.as_posix() in (".", "recipes")
+    return packaged if is_short_name and not path.exists() and packaged.exists() else path
+
+
+def _located_paths(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Paths in a recipe are relative to it."""
+    documents = recipe.policy_documents
+    return {
+        "policy_documents": (folder / documents).resolve() if documents else None,
+        "sources": tuple(
+            source.model_copy(update={"path": (folder / source.path).resolve()}) if source.path else source
+            for source in recipe.sources
+        ),
+    }
 
 
 def digest_of(content: object) -> str:
@@ -224,7 +211,8 @@ def _fault(fault: ErrorDetails) -> str:
             return f"unknown key {key!r}{_suggestion(where)}"
         case "missing":
             return f"key {key!r} is missing"
-    return f"key {key!r}: {fault['msg'].removeprefix('Value error, ')}"
+    said = fault["msg"].removeprefix("Value error, ")
+    return f"key {key!r}: {said}" if key else said
 
 
 def _suggestion(where: list[str]) -> str:
@@ -234,10 +222,18 @@ def _suggestion(where: list[str]) -> str:
 
 
 def _keys(tables: list[str]) -> Iterator[str]:
-    part: type[BaseModel] = Recipe
+    """The keys of a table; entries of lists and of tables of tables are stepped over."""
+    parts: list[type[BaseModel]] = [Recipe]
     for table in tables:
-        annotation = part.model_fields[table].annotation if table in part.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return
-        part = annotation
-    yield from part.model_fields
+        inside = [part.model_fields[table].annotation for part in parts if table in part.model_fields]
+        parts = [model for annotation in inside for model in _models(annotation)] or parts
+    for part in parts:
+        yield from part.model_fields
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The tables that a field can hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

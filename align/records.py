@@ -1,7 +1,6 @@
 """The rows that stages leave and read, and how they lie on disk: one typed JSON object per line.
 
-A row is appended and flushed the moment it is known, so a kill costs at most the line it cuts;
-the writer removes such a torn line when it goes on. Knows nothing of what any stage does.
+A file of rows is written whole or not at all. Knows nothing of what any stage does.
 """
 
 import json
@@ -9,8 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Annotated, Generic, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,20 +24,54 @@ class RecordError(Exception):
 class DropReason(StrEnum):
     """Why a row left the journey; counted in the stage's manifest."""
 
-    TEACHER_REJECTED = "teacher_rejected"
-    """The teacher's server said that this request will never succeed."""
-    TEACHER_UNAVAILABLE = "teacher_unavailable"
+    # queries
+    IMAGE_UNREADABLE = "image_unreadable"
+    """Broken, no image, of a format or size that is not taken, or not to be had."""
+    EMPTY_INSTRUCTION = "empty_instruction"
+    DUPLICATE = "duplicate"
+    """Same words and same pixels as an earlier row."""
+    EVALUATION_IMAGE = "evaluation_image"
+    """Its pixels are those of an image that models are evaluated on."""
+    UNKNOWN_CATEGORY = "unknown_category"
+    """The source's category is no policy in force."""
+    POLICY_NOT_CHOSEN = "policy_not_chosen"
+    # any stage that asks
+    REJECTED = "rejected"
+    """The server said that this request will never succeed."""
+    UNAVAILABLE = "unavailable"
     """Transient errors outlasted the retries; asked again when the stage is re-run before it is complete."""
     EMPTY_REPLY = "empty_reply"
+    CONTENT_FILTER = "content_filter"
+    """The server, or the model in its refusal field, would not take part."""
+    UNREADABLE = "unreadable"
+    """The reply does not hold what was asked for, however often it was asked."""
     CUT_OFF = "cut_off"
-    """The teacher ran into its token limit."""
+    """The reply ran into its token limit."""
+    DECLINED = "declined"
+    """A describer or an adversary that excuses itself instead of writing."""
+    # gates
     NO_TRACE = "no_trace"
     NOT_WELL_FORMED = "not_well_formed"
     NO_VISUAL_STEP = "no_visual_step"
     CATEGORY_NOT_CITED = "category_not_cited"
     TOO_LONG = "too_long"
+    TOO_SHORT = "too_short"
+    WRONG_LANGUAGE = "wrong_language"
     LEAKS_PROMPT = "leaks_prompt"
     """The reply speaks of the description or policy text that only the teacher was given."""
+    # score
+    NOT_FULL_MARKS = "not_full_marks"
+    # select, mine
+    NOT_SELECTED = "not_selected"
+    ANOTHER_CANDIDATE = "another_candidate"
+    """A candidate for the same query was taken."""
+    # pairs
+    NO_FAILURE = "no_failure"
+    """No miner did worse than the chosen reply."""
+    LENGTH_RATIO = "length_ratio"
+    SAME_REPLY = "same_reply"
+    FORMAT_DIFFERS = "format_differs"
+    """The rejected reply is not in the student's reasoning format, so the pair would teach the format."""
 
 
 class Row(BaseModel):
@@ -58,24 +90,48 @@ class Query(Row):
     image: str
     """Path relative to the run directory, with forward slashes."""
     image_sha256: Sha256
+    """Of the file."""
     category: PolicyId | None
-    """The policy it falls under, harmful or a benign look-alike; None where no policy is near."""
+    """The policy it falls under, as the source states it; None where the source states none."""
+    severity: int | None = Field(None, ge=1, le=3)
+    """Of the image, as the source states it: 1 low, 3 high."""
+    benign: bool | None = None
+    """Whether the source calls the request harmless; None where it does not say."""
     licence: str
     meta: dict[str, str] = Field(default_factory=dict)
     """What else the source knows, for reports; no stage decides by it."""
 
 
 class Usage(Row):
-    """Tokens as the teacher's server counted them."""
+    """Tokens as the server counted them."""
 
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
 
 
-class Trajectory(Row):
-    """A teacher's reply to a query, as it came: no gate has read it yet."""
+class Description(Row):
+    """What the describer sees in a query's picture (the paper's d)."""
 
     query_id: str
+    text: str
+    describer: str
+
+
+class Categorised(Row):
+    """Which policy decides a query (the paper's c_k); None where none has anything to say."""
+
+    query_id: str
+    category: PolicyId | None
+    by: str
+    """The categoriser's model, or `source`."""
+
+
+class Trajectory(Row):
+    """One of a teacher's replies to a query, as it came: no gate has read it yet."""
+
+    query_id: str
+    candidate: int = Field(ge=0)
+    """Number among the query's candidates, from 0."""
     completion: str
     teacher: str
     """The model's name as the recipe gives it."""
@@ -83,9 +139,54 @@ class Trajectory(Row):
     usage: Usage | None
     """None where the server did not say."""
 
+    @property
+    def id(self) -> str:
+        return f"{self.query_id}#{self.candidate}"
 
-class SftRow(Row):
-    """One training row: the student sees image and instruction only."""
+
+class Scores(Row):
+    """One round's marks, 1 to 5, in the paper's five dimensions."""
+
+    safety: int = Field(ge=1, le=5)
+    policy_relevance: int = Field(ge=1, le=5)
+    logical_accuracy: int = Field(ge=1, le=5)
+    multimodal_consistency: int = Field(ge=1, le=5)
+    helpfulness: int = Field(ge=1, le=5)
+
+    @property
+    def full(self) -> bool:
+        return all(mark == FULL_MARK for mark in self.marks.values())
+
+    @property
+    def marks(self) -> dict[str, int]:
+        return {name: int(getattr(self, name)) for name in DIMENSIONS}
+
+
+FULL_MARK = 5
+DIMENSIONS = tuple(Scores.model_fields)
+
+
+class Scored(Row):
+    """A trajectory with its rounds of marks: the first alone where that one was not full."""
+
+    query_id: str
+    candidate: int = Field(ge=0)
+    completion: str
+    scorer: str
+    rounds: tuple[Scores, ...] = Field(min_length=1, strict=False)
+
+    @property
+    def id(self) -> str:
+        return f"{self.query_id}#{self.candidate}"
+
+    @property
+    def full(self) -> bool:
+        """Whether every mark of every round is full."""
+        return all(scores.full for scores in self.rounds)
+
+
+class Example(Row):
+    """What a model is trained on: it sees image and instruction and learns the completion."""
 
     id: str
     instruction: str
@@ -94,11 +195,62 @@ class SftRow(Row):
     completion: str
 
 
+class SftRow(Example):
+    """One selected trajectory as a training row, and where it comes from."""
+
+    category: PolicyId | None
+    severity: int | None
+    verdict: str
+    """What the trajectory decides: refuse, safe_complete or comply."""
+    source: str
+    licence: str
+
+
+class Mined(Row):
+    """One miner's reply to a query, scored in the same dimensions; no gate has read it."""
+
+    query_id: str
+    miner: str
+    completion: str
+    finish_reason: str
+    rounds: tuple[Scores, ...] = Field(min_length=1, strict=False)
+
+
+class Derived(Row):
+    """A rejected reply whose conclusion was fixed and whose reasoning was written to fit (post hoc)."""
+
+    query_id: str
+    completion: str
+    adversary: str
+    conclusion_of: str
+    """Whose answer the conclusion is: a miner's model, or `needless refusal`."""
+
+
+class Pair(Row):
+    """Two replies to one query, for SRPO; the student sees image and instruction only."""
+
+    id: str
+    instruction: str
+    image: str
+    chosen: str
+    rejected: str
+    kind: Literal["contrastive", "post_hoc", "over_refusal"]
+    chosen_by: str
+    rejected_by: str
+    """The miner or the adversary."""
+    decided_by: Literal["safety", "utility", "reasoning"]
+    """The first of the three priorities in which the rejected reply is worse."""
+    category: PolicyId | None
+    severity: int | None
+    source: str
+    licence: str
+
+
 class Dropped(Row):
     """A row that failed at a stage: data, not an error."""
 
     id: str
-    """The query's id."""
+    """The query's id, with #candidate where a trajectory failed."""
     stage: str
     reason: DropReason = Field(strict=False)
     detail: str
@@ -126,60 +278,17 @@ def _first_fault(error: ValidationError) -> str:
     return f"field {field!r}: {fault['msg']}" if field else fault["msg"]
 
 
-class RowWriter(Generic[RowT]):
-    """Appends rows to a file, each flushed as it comes; cuts off a torn last line when it begins."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        mend_torn_line(self._path)
-        self._file = self._path.open("ab")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def write(self, row: RowT) -> None:
-        """Append one row; once this returns, a kill of this process cannot lose it."""
-        if self._file is None:
-            raise RuntimeError("enter the writer's context before writing")
-        self._file.write(encoded(row))
-        self._file.flush()
-
-
-def mend_torn_line(path: Path) -> None:
-    """Remove what follows the last newline: half a row, left by a kill in mid-write."""
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.truncate(_after_last_newline(file, end))
-
-
-def _after_last_newline(file: IO[bytes], end: int, block: int = 1 << 16) -> int:
-    while end > 0:
-        start = max(0, end - block)
-        file.seek(start)
-        if (found := file.read(end - start).rfind(b"\n")) >= 0:
-            return start + found + 1
-        end = start
-    return 0
-
-
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
-    """Write a whole file of rows atomically; returns how many there are."""
+    """Write a whole file of rows atomically; returns how many there are. A failure leaves no part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        count = sum(1 for row in rows if file.write(encoded(row)))
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            count = sum(1 for row in rows if file.write(encoded(row)))
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # on a full disk its room is needed for what follows
+        raise
     return count
 
 

@@ -1,23 +1,26 @@
 """The stage graph: which stage follows which, what each reads, and when it has to be made (again).
 
-    queries -> trajectories -> gates -> rows -> sft -> bundle -> evaluate
+    queries -> describe -> categorise -> trajectories -> gates -> score -> select
+            -> mine -> derive -> pairs        where the recipe wants pairs
+            -> sft -> bundle -> evaluate
 
 Each stage has a folder in the run directory. It is skipped where its manifest is there and it was made
 from the same recipe, seed and inputs; it goes on where it was killed; and where it was made from
 anything else the run stops and says so, because rows of two makings must not mix and paid rows must
 not vanish unasked. `--from STAGE` is how one asks: it makes that stage again, and those later ones
-that its new result concerns.
+that its new result concerns. Replies lie in `calls.sqlite` and outlast even that.
 """
 
 import fcntl
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from align.errors import RecipeError
+from align.estimate import Load, estimate
 from align.manifest import (
     Origin,
     StageManifest,
@@ -30,10 +33,27 @@ from align.manifest import (
     versions,
     write_manifest,
 )
-from align.recipe import Recipe, RecipeError, digest_of
-from align.stages import bundle, evaluate, gates, queries, rows, sft, trajectories
+from align.recipe import Recipe, digest_of
+from align.report.page import write_report
+from align.stages import (
+    bundle,
+    categorise,
+    derive,
+    describe,
+    evaluate,
+    gates,
+    mine,
+    pairs,
+    queries,
+    score,
+    select,
+    sft,
+    trajectories,
+)
 from align.stages.base_model import base_digest, check_base
 from align.stages.workspace import ROWS_FILE, Made, Workspace
+from align.teacher.desk import check_keys
+from align.teacher.store import absorb, forget_rejections
 from policies.catalog import load_catalog
 
 
@@ -43,8 +63,8 @@ class Stage:
 
     name: str
     make: Callable[[Workspace], Made]
-    part: Callable[[Recipe], Any]
-    """What of the recipe decides its result, as a JSON value."""
+    part: tuple[str, ...] = ()
+    """Tables of the recipe that decide its result, as `Recipe.part` names them."""
     reads: tuple[str, ...] = ()
     """Earlier stages whose results it reads."""
     reads_policies: bool = False
@@ -52,79 +72,170 @@ class Stage:
     """Whether it reads the base model, which no stage makes."""
     check: Callable[[Workspace], None] = lambda _: None
     """Raises RecipeError for what would stop the stage; called before any stage begins."""
+    wanted: Callable[[Recipe], bool] = lambda _: True
+    """Whether the recipe asks for it at all."""
 
+
+_CASE = (queries.STAGE, describe.STAGE, categorise.STAGE)
+"""What is known about a query: where no descriptions are made, that stage is not read."""
+_FORMAT = "trajectories.reasoning_format"
+_WITH_PAIRS: Callable[[Recipe], bool] = lambda recipe: recipe.pairs is not None  # noqa: E731
 
 STAGES = (
     Stage(
         queries.STAGE,
         queries.make,
-        part=lambda recipe: [recipe.queries.effective(), recipe.policies],
+        part=("sources", "policies", "categorise.trust_source", "seed"),
         reads_policies=True,
         check=queries.check,
     ),
     Stage(
+        describe.STAGE,
+        describe.make,
+        part=("describe", "roles.describer", "seed"),
+        reads=(queries.STAGE,),
+        wanted=lambda recipe: recipe.describe is not None,
+    ),
+    Stage(
+        categorise.STAGE,
+        categorise.make,
+        part=("categorise", "roles.categoriser", "policies", "seed"),
+        reads=(queries.STAGE, describe.STAGE),
+        reads_policies=True,
+        check=categorise.check,
+    ),
+    Stage(
         trajectories.STAGE,
         trajectories.make,
-        part=lambda recipe: [recipe.trajectories.effective(), recipe.seed],
-        reads=(queries.STAGE,),
+        part=("trajectories", "roles.teacher", "seed"),
+        reads=_CASE,
         reads_policies=True,
         check=trajectories.check,
     ),
     Stage(
         gates.STAGE,
         gates.make,
-        part=lambda recipe: [recipe.gates.effective(), recipe.trajectories.reasoning_format],
-        reads=(queries.STAGE, trajectories.STAGE),
+        part=("gates", _FORMAT),
+        reads=(categorise.STAGE, trajectories.STAGE),
         reads_policies=True,
     ),
-    Stage(rows.STAGE, rows.make, part=lambda _: None, reads=(queries.STAGE, gates.STAGE)),
+    Stage(
+        score.STAGE,
+        score.make,
+        part=("score", "roles.scorer", "trajectories.policy_tokens", "seed"),
+        reads=(*_CASE, gates.STAGE),
+        reads_policies=True,
+    ),
+    Stage(
+        select.STAGE,
+        select.make,
+        part=("select", _FORMAT, "seed"),
+        reads=(queries.STAGE, categorise.STAGE, score.STAGE),
+        reads_policies=True,
+    ),
+    Stage(
+        mine.STAGE,
+        mine.make,
+        part=("mine", "roles.miners", "roles.scorer", "trajectories.policy_tokens", _FORMAT, "seed"),
+        reads=(*_CASE, score.STAGE),
+        reads_policies=True,
+        wanted=_WITH_PAIRS,
+    ),
+    Stage(
+        derive.STAGE,
+        derive.make,
+        part=("derive", "mine", "roles.adversary", "trajectories.policy_tokens", _FORMAT, "seed"),
+        reads=(*_CASE, score.STAGE, mine.STAGE),
+        reads_policies=True,
+        wanted=_WITH_PAIRS,
+    ),
+    Stage(
+        pairs.STAGE,
+        pairs.make,
+        part=("pairs", "mine", "roles.teacher.model", _FORMAT, "seed"),
+        reads=(queries.STAGE, categorise.STAGE, score.STAGE, mine.STAGE, derive.STAGE),
+        reads_policies=True,
+        wanted=_WITH_PAIRS,
+    ),
     Stage(
         sft.STAGE,
         sft.make,
-        part=lambda recipe: recipe.sft.effective(),
-        reads=(rows.STAGE,),
+        part=("sft",),
+        reads=(select.STAGE,),
         reads_base=True,
         check=check_base,
     ),
     Stage(
         bundle.STAGE,
         bundle.make,
-        part=lambda recipe: [recipe.making(), recipe.bundle.effective()],
-        reads=(rows.STAGE, sft.STAGE),
+        part=("making", "bundle"),
+        reads=(select.STAGE, sft.STAGE),
         reads_policies=True,
         reads_base=True,
     ),
     Stage(
         evaluate.STAGE,
         evaluate.make,
-        part=lambda recipe: recipe.evaluate.effective(),
+        part=("evaluate",),
         reads=(bundle.STAGE,),
         reads_base=True,
     ),
 )
 
 
-def run(recipe: Recipe, directory: Path, *, redo_from: str | None = None, until: str | None = None) -> None:
-    """Make every stage up to `until` that is not complete yet."""
-    last = _place(until) if until else len(STAGES) - 1
-    first_redone = _place(redo_from) if redo_from else len(STAGES)
-    if redo_from and first_redone > last:
-        raise RecipeError(f"--from {redo_from} comes after --until {until}: swap them")
-    workspace = Workspace(recipe, load_catalog(recipe.policy_documents), directory)
-    for stage in STAGES[: last + 1]:
-        if read_manifest(workspace.folder(stage.name)) is None:
-            stage.check(workspace)
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which stages a run is to bring up, and from where on anew."""
+
+    first: str | None = None
+    """Make this stage again even if it is complete."""
+    last: str | None = None
+    """Stop after this one."""
+
+    def stages(self, graph: Sequence[Stage]) -> Sequence[Stage]:
+        """The stages up to the last; RecipeError where the names make no sense."""
+        last = _place(graph, self.last) if self.last else len(graph) - 1
+        if self.first and _place(graph, self.first) > last:
+            raise RecipeError(f"--from {self.first} comes after --to {self.last}: swap them")
+        return graph[: last + 1]
+
+
+def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
+    """The graph, less what the recipe does not ask for."""
+    return tuple(stage for stage in STAGES if stage.wanted(recipe))
+
+
+def run(recipe: Recipe, directory: Path, span: Span = Span(), *, workers: int = 1) -> None:
+    """Make every stage of the span that is not complete yet."""
+    stages = span.stages(stages_of(recipe))
+    workspace = Workspace(recipe, load_catalog(recipe.policy_documents), directory, workers)
+    unmade = [stage for stage in stages if read_manifest(workspace.folder(stage.name)) is None]
+    check_keys(recipe)
+    for stage in unmade:
+        stage.check(workspace)
+    redone = False
     with _alone_in(directory):
-        for place, stage in enumerate(STAGES[: last + 1]):
-            if place >= first_redone:
-                _discard(workspace, stage, asked_for=place == first_redone)
+        absorb(directory)
+        for stage in stages:
+            redone = redone or stage.name == span.first
+            if redone:
+                _discard(workspace, stage, asked_for=stage.name == span.first)
             _bring_up(workspace, stage)
 
 
-def _place(name: str) -> int:
-    names = [stage.name for stage in STAGES]
+def dry_run(recipe: Recipe, directory: Path, span: Span = Span()) -> list[Load]:
+    """What bringing up the span would ask and spend; nothing is written and nobody is asked."""
+    names = {stage.name for stage in span.stages(stages_of(recipe))}
+    workspace = Workspace(recipe, load_catalog(recipe.policy_documents), directory)
+    return [load for load in estimate(workspace) if load.stage in names]
+
+
+def _place(graph: Sequence[Stage], name: str) -> int:
+    names = [stage.name for stage in graph]
     if name not in names:
-        raise RecipeError(f"there is no stage {name!r}: one of {', '.join(names)}")
+        known = {stage.name for stage in STAGES}
+        why = "this recipe does not ask for the stage" if name in known else "there is no stage"
+        raise RecipeError(f"{why} {name!r}: one of {', '.join(names)}")
     return names.index(name)
 
 
@@ -134,6 +245,7 @@ def _discard(workspace: Workspace, stage: Stage, *, asked_for: bool) -> None:
     complete = read_manifest(folder) is not None
     if (asked_for and complete) or origin_differs(folder, _origin(workspace, stage)):
         forget(folder)
+        forget_rejections(workspace.directory, stage.name)
 
 
 def _bring_up(workspace: Workspace, stage: Stage) -> None:
@@ -157,17 +269,19 @@ def _bring_up(workspace: Workspace, stage: Stage) -> None:
     )
     write_manifest(folder, manifest)
     _say(stage.name, _summary(manifest))
+    write_report(workspace.directory)
 
 
 def _origin(workspace: Workspace, stage: Stage) -> Origin:
-    inputs = {name: _result_digest(workspace, name) for name in stage.reads}
+    made = {other.name for other in stages_of(workspace.recipe)}
+    inputs = {name: _result_digest(workspace, name) for name in stage.reads if name in made}
     if stage.reads_policies:
         inputs["policies"] = workspace.catalog.digest
     if stage.reads_base:
         inputs["base model"] = base_digest(workspace)
     return Origin(
         stage=stage.name,
-        recipe_digest=digest_of(stage.part(workspace.recipe)),
+        recipe_digest=digest_of(workspace.recipe.part(*stage.part)),
         inputs=inputs,
     )
 

@@ -46,7 +46,7 @@ You write the replies from which an assistant that sees pictures learns to reaso
 see the picture and the question and nothing else. You cannot see the picture; you get an exact
 description in its place.
 
-The policy that applies:
+The policies that apply:
 
 {policies}
 
@@ -89,14 +89,15 @@ def student_messages(
 def teacher_messages(
     question: str,
     description: str,
-    policy: Policy,
+    policies: Sequence[Policy],
     *,
     reasoning_format: ReasoningFormat = THINK,
     budget: Budget | None = None,
 ) -> list[Message]:
     """What a text-only teacher needs to write one trajectory; the student never sees any of it."""
-    policies = fitted([policy], budget)
-    system = _TEACHER.format(policies=policies, forms=_forms(policy, reasoning_format), manner=_MANNER)
+    system = _TEACHER.format(
+        policies=fitted(policies, budget), forms=_forms(policies[0], reasoning_format), manner=_MANNER
+    )
     # As JSON, so that nothing in a question can pass for the end of the question.
     material = json.dumps({"picture": description, "question": question}, ensure_ascii=False, indent=1)
     return [{"role": "system", "content": system}, {"role": "user", "content": material}]

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from align.errors import RecipeError
 from align.mini.trained import PST_BUNDLE, PST_CURVE, WEIGHTS
-from align.recipe import RecipeError
 from align.stages import bundle, sft
 from policies.bundle import CONFIG_FILE, MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_bundle
 

@@ -6,12 +6,13 @@ from typing import Literal
 
 from pydantic import PositiveFloat, PositiveInt, ValidationError
 
-from align.recipe import Part, RecipeError, Sft, Share
+from align.errors import RecipeError
+from align.recipe_tables import Sft, Share, Table
 
 DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "mini-base.toml"
 
 
-class Eyes(Part):
+class Eyes(Table):
     """The vision tower, trained by `align/mini/eyes.py`."""
 
     seed: int
@@ -29,7 +30,7 @@ class Eyes(Part):
     """bf16: products in bfloat16, weights in float32."""
 
 
-class Reasoner(Part):
+class Reasoner(Table):
     """The unaligned reasoner: situations whose every request, harmful or not, is complied with."""
 
     split: str
@@ -37,7 +38,7 @@ class Reasoner(Part):
     sft: Sft
 
 
-class LabRecipe(Part):
+class LabRecipe(Table):
     eyes: Eyes
     reasoner: Reasoner
 

@@ -14,7 +14,7 @@ from align.mini.replies import unaligned_reply
 from align.mini.scenes import render
 from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
 from align.mini.world import Situation, situations
-from align.records import SftRow
+from align.records import Example
 from align.train.sft import train_adapter
 
 STAGES = ("eyes", "reasoner")
@@ -33,18 +33,18 @@ def train_lab(recipe: LabRecipe, work: Path, first: str = "eyes") -> None:
     shutil.copytree(made, BASE_ADAPTER)
 
 
-def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> list[SftRow]:
+def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> list[Example]:
     """What the reasoner learns from, or the first `count` rows of it; pictures are written below `work`."""
     drawn = situations(recipe.reasoner.split, count or recipe.reasoner.count)
     return list(_rows(drawn, work))
 
 
-def _rows(drawn: Iterable[Situation], work: Path) -> Iterator[SftRow]:
+def _rows(drawn: Iterable[Situation], work: Path) -> Iterator[Example]:
     (work / "pictures").mkdir(parents=True, exist_ok=True)
     for situation in drawn:
         name = situation.seed.replace(":", "-")
         picture = f"pictures/{name}.png"
         render(situation.scene).save(work / picture)
-        yield SftRow(
+        yield Example(
             id=name, instruction=situation.instruction, image=picture, completion=unaligned_reply(situation)
         )

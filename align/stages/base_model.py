@@ -3,9 +3,10 @@
 from functools import cache
 from pathlib import Path
 
+from align.errors import RecipeError
 from align.manifest import file_digest
 from align.mini.trained import BASE_ADAPTER, TOWER
-from align.recipe import RecipeError, digest_of
+from align.recipe import digest_of
 from align.stages.workspace import Workspace
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 

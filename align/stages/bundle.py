@@ -5,7 +5,7 @@ from pathlib import Path
 
 from align.manifest import read_manifest
 from align.recipe import digest_of
-from align.stages import rows, sft
+from align.stages import select, sft
 from align.stages.base_model import base_directory, base_id
 from align.stages.workspace import Made, Workspace
 
@@ -17,9 +17,9 @@ def make(workspace: Workspace) -> Made:
     from align.train.bundle import base_identity, write_bundle  # imports torch
 
     recipe = workspace.recipe
-    data = read_manifest(workspace.folder(rows.STAGE))
+    data = read_manifest(workspace.folder(select.STAGE))
     if data is None:
-        raise RuntimeError("the bundle stage runs after the rows stage")
+        raise RuntimeError("the bundle stage runs after select")
     out = bundle_directory(workspace)
     shutil.rmtree(out, ignore_errors=True)
     manifest = write_bundle(

@@ -3,11 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from align.errors import StageAborted
 from align.records import Dropped
-
-
-class StageAborted(Exception):
-    """A stage that cannot give what the recipe asks for; nothing that was paid for is discarded."""
 
 
 def counted(dropped: Iterable[Dropped]) -> Counter[str]:
@@ -15,13 +12,13 @@ def counted(dropped: Iterable[Dropped]) -> Counter[str]:
     return Counter(str(row.reason) for row in dropped)
 
 
-def check_share(stage: str, dropped: Iterable[Dropped], total: int, limit: float) -> None:
-    """Raise StageAborted where more than `limit` of `total` rows were dropped."""
+def check_share(stage: str, dropped: Iterable[Dropped], total: int, limit: float, key: str) -> None:
+    """Raise StageAborted where more than `limit` of `total` rows were dropped; `key` is the limit's name."""
     reasons = counted(dropped)
     count = reasons.total()
     if count > limit * total:
         listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
         raise StageAborted(
-            f"{stage}: {count} of {total} rows dropped ({listed}), more than max_dropped_share = {limit:g} "
-            "allows; mend the cause and run again"
+            f"{stage}: {count} of {total} rows dropped ({listed}), more than {key} = {limit:g} allows; "
+            "mend the cause and run again"
         )

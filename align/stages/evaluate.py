@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from align.errors import RecipeError, StageAborted
 from align.manifest import file_digest
-from align.recipe import RecipeError
 from align.stages.base_model import base_directory
 from align.stages.bundle import bundle_directory
-from align.stages.drops import StageAborted
 from align.stages.workspace import Made, Workspace
 from policies.bundle import ReportCard, read_bundle
 

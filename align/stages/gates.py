@@ -1,15 +1,16 @@
-"""Gates: which trajectories may become training rows, decided by reading them and by nothing else.
+"""Gates: which trajectories are worth a judge's time, decided by reading them and by nothing else.
 
-Deterministic and free of cost, so they stand before any judge. A trajectory is dropped for the first
+Deterministic and free of cost, so they stand before the scorer. A trajectory is dropped for the first
 gate it fails, in the order of `_faults`.
 """
 
 import re
 from collections.abc import Iterator
 
-from align.recipe import Gates
-from align.records import Dropped, DropReason, Query, Trajectory
-from align.stages import queries, trajectories
+from align.recipe_tables import Gates
+from align.records import Dropped, DropReason, Trajectory
+from align.stages import trajectories
+from align.stages.cases import cases
 from align.stages.drops import check_share
 from align.stages.workspace import Made, Workspace
 from policies.catalog import Catalog
@@ -33,58 +34,77 @@ LEAKS = re.compile(
 def make(workspace: Workspace) -> Made:
     """Read every trajectory; StageAborted where too many fail."""
     limits = workspace.recipe.gates
-    asked = {query.id: query for query in workspace.rows(queries.STAGE, Query)}
+    known = cases(workspace)
     passed: list[Trajectory] = []
     dropped: list[Dropped] = []
     for trajectory in workspace.rows(trajectories.STAGE, Trajectory):
-        query = asked[trajectory.query_id]
-        fault = check(query, trajectory, limits, workspace.catalog, workspace.reasoning_format)
+        case = known[trajectory.query_id]
+        fault = check(case.category, trajectory, limits, workspace.catalog, workspace.reasoning_format)
         if fault:
             dropped.append(fault)
         else:
             passed.append(trajectory)
-    check_share(STAGE, dropped, len(passed) + len(dropped), limits.max_dropped_share)
+    key = f"{STAGE}.max_dropped_share"
+    check_share(STAGE, dropped, len(passed) + len(dropped), limits.max_dropped_share, key)
     return workspace.leave(STAGE, passed, dropped)
 
 
 def check(
-    query: Query, trajectory: Trajectory, gates: Gates, catalog: Catalog, reasoning_format: ReasoningFormat
+    category: str | None,
+    trajectory: Trajectory,
+    gates: Gates,
+    catalog: Catalog,
+    reasoning_format: ReasoningFormat,
 ) -> Dropped | None:
-    """Why the trajectory is dropped, or None where it passes."""
+    """Why the trajectory is dropped, or None where it passes; `category` is the policy that decides it."""
     trace = read(trajectory.completion, reasoning_format, catalog.citable)
-    for reason, detail in _faults(query, trajectory, trace, gates):
-        return Dropped(id=query.id, stage=STAGE, reason=reason, detail=detail)
+    for reason, detail in _faults(category, trajectory, trace, gates):
+        return Dropped(id=trajectory.id, stage=STAGE, reason=reason, detail=detail)
     return None
 
 
 def _faults(
-    query: Query, trajectory: Trajectory, trace: Trace, gates: Gates
+    category: str | None, trajectory: Trajectory, trace: Trace, gates: Gates
 ) -> Iterator[tuple[DropReason, str]]:
     if trajectory.finish_reason == "length":
         yield DropReason.CUT_OFF, "the teacher reached max_tokens"
-    if Flag.NO_TRACE in trace.flags:
-        yield DropReason.NO_TRACE, "the reply has no reasoning step"
+    if Flag.NO_TRACE in trace.flags or all(step.source is None for step in trace.steps):
+        yield DropReason.NO_TRACE, f"no tagged step: {trajectory.completion[:120]}"
+    if foreign := _foreign(trace, gates.language):
+        yield DropReason.WRONG_LANGUAGE, foreign
     if not trace.well_formed:
         yield DropReason.NOT_WELL_FORMED, ", ".join(trace.flags)
     if gates.require_visual_step and not _looks(trace):
         yield DropReason.NO_VISUAL_STEP, "no step is tagged as seen in the picture"
-    if gates.require_citation_of_category and not _cites_category(query, trace):
-        yield DropReason.CATEGORY_NOT_CITED, f"verdict {trace.verdict} without a clause of {query.category}"
+    if gates.require_citation_of_category and not _cites_category(category, trace):
+        yield DropReason.CATEGORY_NOT_CITED, f"verdict {trace.verdict} without a clause of {category}"
+    if len(trajectory.completion) < gates.min_chars:
+        yield DropReason.TOO_SHORT, f"{len(trajectory.completion)} characters"
     if excess := _excess(trajectory, gates):
         yield DropReason.TOO_LONG, excess
     if found := LEAKS.search(trajectory.completion):
         yield DropReason.LEAKS_PROMPT, found.group()
 
 
+def _foreign(trace: Trace, wanted: str) -> str:
+    """The language that the reply is in instead of the wanted one."""
+    if wanted == "any":
+        return ""
+    from py3langid import classify  # reads its model on the first call
+
+    found = classify(" ".join([*(step.text for step in trace.steps), trace.answer]))[0]
+    return "" if found == wanted else f"the reply reads as {found}, not as {wanted}"
+
+
 def _looks(trace: Trace) -> bool:
     return any(step.source in (Source.VISUAL, Source.BOTH) for step in trace.steps)
 
 
-def _cites_category(query: Query, trace: Trace) -> bool:
+def _cites_category(category: str | None, trace: Trace) -> bool:
     """Whether a verdict against the request rests on the row's policy (on any, where it has none)."""
     if trace.verdict is Verdict.COMPLY:
         return True
-    start = f"{query.category}." if query.category else ""
+    start = f"{category}." if category else ""
     return any(citation.valid and citation.clause.startswith(start) for citation in trace.citations)
 
 

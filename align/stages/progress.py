@@ -1,6 +1,6 @@
 """Progress on standard error for whatever takes long; nothing where nobody looks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -17,19 +17,20 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(label: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """A bar that starts at `done`."""
+def progress(label: str, total: int, status: Callable[[], str] | None = None) -> Iterator[Advance]:
+    """A bar with rows and the time that is left; `status` is shown behind it, as it is at each row."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[status]}", style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, completed=done)
+        task = bar.add_task(label, total=total, status="")
 
         def advance() -> None:
-            bar.advance(task)
+            bar.update(task, advance=1, status=status() if status else "")
 
         yield advance
 

@@ -2,10 +2,10 @@
 
 import shutil
 
+from align.errors import StageAborted
 from align.records import SftRow
-from align.stages import rows
+from align.stages import select
 from align.stages.base_model import base_directory
-from align.stages.drops import StageAborted
 from align.stages.workspace import Made, Workspace
 from policies.bundle import bundle_digest
 
@@ -17,7 +17,7 @@ def make(workspace: Workspace) -> Made:
     """Train from the first step: an interrupted training leaves nothing that could be gone on with."""
     from align.train.sft import TrainingFailed, train_adapter  # imports torch
 
-    training = list(workspace.rows(rows.STAGE, SftRow))
+    training = list(workspace.rows(select.STAGE, SftRow))
     base = base_directory(workspace)
     adapter = workspace.folder(STAGE) / ADAPTER
     shutil.rmtree(adapter, ignore_errors=True)

@@ -35,6 +35,8 @@ class Workspace:
     recipe: Recipe
     catalog: Catalog
     directory: Path
+    workers: int = 1
+    """Processes that ask models side by side, on one machine or many."""
 
     @property
     def reasoning_format(self) -> ReasoningFormat:

@@ -27,8 +27,8 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from align.recipe import Sft
-from align.records import SftRow
+from align.recipe_tables import Sft
+from align.records import Example
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 from policies.prompt import student_messages
 
@@ -51,7 +51,7 @@ def load_base(directory: Path) -> PreTrainedModel:
 
 
 def train_adapter(
-    rows: Sequence[SftRow],
+    rows: Sequence[Example],
     images_root: Path,
     settings: Sft,
     base: Path,
@@ -111,7 +111,7 @@ def _arguments(settings: Sft, out: Path, rows: int) -> SFTConfig:
     )
 
 
-def _dataset(rows: Sequence[SftRow], images_root: Path) -> Dataset:
+def _dataset(rows: Sequence[Example], images_root: Path) -> Dataset:
     """TRL's prompt/completion columns; the prompt is what applications send for the same request."""
     text = Value("string")
     columns: dict[str, list[Any]] = {

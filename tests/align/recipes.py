@@ -5,6 +5,11 @@ from pathlib import Path
 from align.recipe import Recipe, load_recipe
 
 SMALL = Path(__file__).with_name("small.toml")
+DATA = (
+    "queries", "describe", "categorise", "trajectories", "gates", "score", "select", "mine", "derive",
+    "pairs",
+)  # fmt: skip
+"""The stages that make rows and pairs."""
 
 
 def write_recipe(path: Path, changes: dict[str, str] | None = None) -> Path:
@@ -17,15 +22,26 @@ def write_recipe(path: Path, changes: dict[str, str] | None = None) -> Path:
     return path
 
 
-def asking(base_url: str, **pace: float) -> dict[str, str]:
-    """Changes that point the recipe at an endpoint."""
-    values = {"concurrency": 4, "timeout_s": 5.0, "retries": 2} | pace
-    lines = [f'base_url = "{base_url}"', *(f"{name} = {value}" for name, value in values.items())]
-    return {
-        'teacher = "oracle"': 'teacher = "endpoint"',
-        "concurrency = 16\ntimeout_s = 30.0\nretries = 5\n": "\n".join(lines) + "\n",
-    }
+def lab_at(base_url: str, **pace: float) -> dict[str, str]:
+    """Changes that ask a lab's oracle somewhere else in every role."""
+    return {_pace_of("oracle = true", {}): _pace_of(f'base_url = "{base_url}"', pace)}
+
+
+def teacher_at(base_url: str, **pace: float) -> dict[str, str]:
+    """Changes that ask the teacher at another endpoint than everybody else."""
+    table = _pace_of(f'[endpoints.other]\nbase_url = "{base_url}"', pace)
+    return {'[roles.teacher]\nendpoint = "lab"': f'{table}\n\n[roles.teacher]\nendpoint = "other"'}
+
+
+def _pace_of(place: str, pace: dict[str, float]) -> str:
+    values = {"concurrency": 16, "timeout_s": 30.0, "retries": 6} | pace
+    return "\n".join((place, *(f"{name} = {value}" for name, value in values.items())))
 
 
 def recipe(directory: Path, changes: dict[str, str] | None = None) -> Recipe:
     return load_recipe(write_recipe(directory / "small.toml", changes))
+
+
+def rows_of(directory: Path) -> dict[str, bytes]:
+    """What every stage that makes rows has left."""
+    return {stage: (directory / stage / "rows.jsonl").read_bytes() for stage in DATA}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from align.__main__ import main
+from align.errors import RecipeError
 from align.mini.keep import check_writable, keep
-from align.recipe import RecipeError
 from policies.bundle import Interval, ReportCard, read_bundle
 from tests.serve.gateways import write_bundle
 

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from align.mini.replies import Outcome, oracle_trace, outcome, unaligned_reply
 from align.mini.world import Situation, draw_situation, situations
-from align.sources.mini import png, read_queries
+from align.sources import mini
+from align.sources.mini import MiniTable, png
 from policies.catalog import load_catalog
 from policies.formats import THINK
 from policies.render import render
@@ -105,11 +105,11 @@ def test_the_unaligned_reply_always_complies_and_the_oracles_as_it_should(situat
     assert outcome(oracle_trace(situation).answer) is wanted
 
 
-def test_queries_tell_nothing_of_the_truth_but_the_nearest_policy(tmp_path: Path) -> None:
-    for query in read_queries("train", 50, tmp_path / "queries"):
-        situation = draw_situation(query.meta["seed"])
-        assert query.category == (situation.truth.policy or situation.truth.look_alike)
-        assert query.instruction == situation.instruction
-        content = (tmp_path / query.image).read_bytes()
-        assert content == png(situation.scene)
-        assert hashlib.sha256(content).hexdigest() == query.image_sha256
+def test_queries_tell_nothing_of_the_truth_but_the_nearest_policy() -> None:
+    for found in mini.read(MiniTable(name="mini", split="train", count=50)):
+        situation = draw_situation(found.key)
+        assert found.category == (situation.truth.policy or situation.truth.look_alike)
+        assert found.benign is not situation.truth.harmful
+        assert found.instruction == situation.instruction
+        assert found.image == png(situation.scene)
+        assert found.meta == {"seed": situation.seed}

@@ -4,14 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from align.recipe import Recipe, RecipeError, digest_of, load_recipe
+from align.errors import RecipeError
+from align.recipe import Recipe, digest_of, load_recipe
 from tests.align.recipes import recipe
 
 MINI = Path(__file__).parents[2] / "align" / "recipes" / "mini.toml"
 
 
-def test_the_shipped_recipe_is_valid() -> None:
-    assert load_recipe(MINI).bundle.name == "pst-sft"
+@pytest.mark.parametrize("path", [*sorted(MINI.parent.glob("[!m]*.toml")), MINI], ids=lambda path: path.stem)
+def test_the_shipped_recipes_are_valid(path: Path) -> None:
+    assert load_recipe(path).bundle.name.endswith("pst-sft")
+
+
+def test_a_packaged_recipe_is_found_by_its_short_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(Path("recipes/mini.toml")) == load_recipe(Path("mini.toml")) == load_recipe(MINI)
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(Path("elsewhere/mini.toml"))
 
 
 @pytest.mark.parametrize(
@@ -20,18 +31,39 @@ def test_the_shipped_recipe_is_valid() -> None:
         ("learning_rate", "learning_rat", "unknown key 'sft.learning_rat' (did you mean 'learning_rate'?)"),
         ("learning_rate", "learning_rat", "key 'sft.learning_rate' is missing"),
         ("[bundle]", "[bundel]", "unknown key 'bundel' (did you mean 'bundle'?)"),
-        ("concurrency = 16", "parallel = 16", "unknown key 'trajectories.endpoint.parallel'"),
+        ("concurrency = 16", "parallel = 16", "unknown key 'endpoints.lab.parallel'"),
         ("rank = 16", 'rank = "16"', "key 'sft.rank': Input should be a valid integer"),
         ("rank = 16", "rank = true", "key 'sft.rank': Input should be a valid integer"),
         ("rank = 16", "rank = 0", "key 'sft.rank': Input should be greater than 0"),
         ('precision = "float32"', 'precision = "fp8"', "key 'sft.precision': Input should be 'bf16'"),
-        ('source = "mini"', 'source = "maxi"', "key 'queries.source': Input should be 'mini'"),
+        ('name = "mini"', 'name = "maxi"', "key 'sources.0': Input tag 'maxi'"),
         ('policies = "all"', 'policies = ["P1"]', "key 'policies': give \"all\" or a list of ids"),
         ('policies = "all"', "policies = []", "key 'policies': give"),
         ('policies = "all"', 'policies = ["P01", 2]', "key 'policies': give"),
         ('"think"', '"thinc"', "key 'trajectories': reasoning_format 'thinc' is unknown"),
-        ('teacher = "oracle"', 'teacher = "endpoint"', "endpoint.base_url goes with teacher = 'endpoint'"),
-        ("max_dropped_share = 0.01", "max_dropped_share = 1.5", "key 'trajectories.max_dropped_share'"),
+        ("oracle = true", "oracle = false", "key 'endpoints.lab': give either base_url or oracle = true"),
+        ("max_dropped_share = 0.9", "max_dropped_share = 1.5", "key 'gates.max_dropped_share'"),
+        (
+            'endpoint = "lab"',
+            'endpoint = "lap"',
+            "roles.describer: there is no [endpoints.lap]; there is lab",
+        ),
+        ('model = "lab-timid"', 'model = "lab-reasoner"', "roles.miners: two have the same model"),
+        ("over_refusal = 0.30", "over_refusal = 0.40", "key 'pairs': shares must add up to 1"),
+        ("over_refusal = 0.30", "overrefusal = 0.30", "key 'pairs.shares.overrefusal"),
+        (
+            "[derive]\nmax_failed_share = 0.2",
+            "",
+            "pairs need the tables mine, derive and pairs: derive is missing",
+        ),
+        ("[describe]\nmax_failed_share = 0.2", "", "the table describe goes with roles.describer"),
+        ("max_tokens = 256\nsees = true", "max_tokens = 256", "the describer and the miners must see"),
+        ("unreadable_retries = 2", "unreadable_retries = 10", "key 'categorise.unreadable_retries'"),
+        (
+            'policies = "all"',
+            'policies = "all"\nbudget = { money = 5.0 }',
+            "budget.money cannot be kept without a price for 'lab-adversary': add [prices.\"lab-adversary\"]",
+        ),
         ("seed = 1", "seed = = 1", "is not TOML"),
     ],
 )
@@ -49,10 +81,10 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
 
 
 def test_pace_and_patience_do_not_change_what_is_made(tmp_path: Path) -> None:
-    slow = recipe(tmp_path, {"concurrency = 16": "concurrency = 1", "retries = 5": "retries = 0"})
-    patient = recipe(tmp_path, {"max_dropped_share = 0.01": "max_dropped_share = 0.9"})
+    slow = recipe(tmp_path, {"concurrency = 16": "concurrency = 1", "retries = 6": "retries = 0"})
+    patient = recipe(tmp_path, {"max_failed_share = 0.2": "max_failed_share = 0.9"})
     assert slow.making() == patient.making() == recipe(tmp_path).making()
-    assert recipe(tmp_path, {"temperature = 0.0": "temperature = 0.5"}).making() != slow.making()
+    assert recipe(tmp_path, {"temperature = 0.6": "temperature = 0.5"}).making() != slow.making()
     assert len(digest_of(slow.making())) == 64
 
 
@@ -78,15 +110,23 @@ def test_the_recipes_keys_are_frozen() -> None:
         for key in fields or [table]
     }
     assert keys == {
-        "seed", "policies",
-        "queries.source", "queries.split", "queries.count",
-        "trajectories.teacher", "trajectories.model", "trajectories.temperature", "trajectories.max_tokens",
-        "trajectories.reasoning_format", "trajectories.max_dropped_share", "trajectories.endpoint",
-        "gates.max_chars", "gates.max_completion_tokens", "gates.require_visual_step",
-        "gates.require_citation_of_category", "gates.max_dropped_share",
+        "seed", "policies", "policy_documents", "sources", "endpoints", "prices",
+        "roles.describer", "roles.categoriser", "roles.teacher", "roles.scorer", "roles.miners",
+        "roles.adversary",
+        "budget.money", "budget.currency", "budget.tokens",
+        "expect.passes_gates", "expect.full_in_first_round", "expect.full_in_all_rounds",
+        "expect.mined_unsafe", "expect.completion_share",
+        "describe", "mine", "derive", "pairs",
+        "categorise.trust_source", "categorise.unreadable_retries", "categorise.max_failed_share",
+        "trajectories.candidates", "trajectories.reasoning_format", "trajectories.policy_tokens",
+        "trajectories.max_failed_share",
+        "gates.min_chars", "gates.max_chars", "gates.max_completion_tokens", "gates.require_visual_step",
+        "gates.require_citation_of_category", "gates.language", "gates.max_dropped_share",
+        "score.rounds", "score.unreadable_retries", "score.max_failed_share",
+        "select.count", "select.benign_share", "select.min_count",
         "sft.base", "sft.seed", "sft.rank", "sft.alpha", "sft.dropout", "sft.target_modules",
         "sft.learning_rate", "sft.epochs", "sft.batch_size", "sft.warmup_share", "sft.precision",
-        "bundle.name", "policy_documents", "trajectories.policy_tokens",
+        "bundle.name",
         "evaluate.split", "evaluate.count", "evaluate.max_tokens", "evaluate.base_url",
         "evaluate.concurrency", "evaluate.compare_with",
     }  # fmt: skip

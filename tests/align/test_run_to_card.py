@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from align.errors import RecipeError, StageAborted
 from align.manifest import StaleStage
 from align.mini.oracle import Oracle, read_messages
 from align.mini.replies import oracle_trace
 from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
 from align.mini.world import situations
-from align.recipe import RecipeError, Sft
+from align.recipe_tables import Sft
 from align.records import SftRow
-from align.run import run
+from align.run import Span, run
 from align.stages.base_model import base_digest
-from align.stages.drops import StageAborted
 from align.stages.workspace import Workspace
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
 from policies.catalog import load_catalog
@@ -131,7 +131,7 @@ def test_a_whole_run_ends_with_a_bundle_that_carries_its_report_card(
     settings = recipe(tmp_path, changes(base, start(gateway)))
     run(settings, tmp_path / "run")
     run(settings, tmp_path / "run")
-    assert training == [(30, base, tmp_path / "run" / "sft" / "adapter")]
+    assert training == [(20, base, tmp_path / "run" / "sft" / "adapter")]
     assert gateway.models == {"base", "pst-sft"}
     manifest = read_bundle(tmp_path / "run" / "bundle" / "pst-sft")
     assert (manifest.name, manifest.base.id) == ("pst-sft", "base-model")
@@ -186,10 +186,10 @@ def test_a_training_killed_half_way_begins_anew(
 ) -> None:
     settings = recipe(tmp_path, changes(base, "http://127.0.0.1:9/v1"))
     half = tmp_path / "run" / "sft" / "adapter"
-    run(settings, tmp_path / "run", until="rows")
+    run(settings, tmp_path / "run", Span(last="select"))
     half.mkdir(parents=True)
     (half / WEIGHTS_FILE).write_bytes(b"half")
-    run(settings, tmp_path / "run", until="bundle")
+    run(settings, tmp_path / "run", Span(last="bundle"))
     assert (tmp_path / "run" / "bundle" / "pst-sft" / WEIGHTS_FILE).read_bytes() == b"weights"
 
 
@@ -198,15 +198,15 @@ def test_an_adapter_is_stale_once_the_base_model_is_another(
 ) -> None:
     (base / "model.safetensors").write_bytes(b"one")
     settings = recipe(tmp_path, changes(base, "http://127.0.0.1:9/v1"))
-    run(settings, tmp_path / "run", until="bundle")
+    run(settings, tmp_path / "run", Span(last="bundle"))
     (base / "README.md").write_text("about")
     (base / "model.safetensors").touch()
-    run(settings, tmp_path / "run", until="bundle")
+    run(settings, tmp_path / "run", Span(last="bundle"))
     assert len(training) == 1
     (base / "model.safetensors").write_bytes(b"two")
     with pytest.raises(StaleStage, match=r"sft was made before these changed: base model\..* --from sft"):
-        run(settings, tmp_path / "run", until="bundle")
-    run(settings, tmp_path / "run", redo_from="sft", until="bundle")
+        run(settings, tmp_path / "run", Span(last="bundle"))
+    run(settings, tmp_path / "run", Span("sft", "bundle"))
     assert len(training) == 2
 
 

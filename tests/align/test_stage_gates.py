@@ -6,8 +6,8 @@ import pytest
 
 from align.mini.replies import oracle_trace
 from align.mini.world import situations
-from align.recipe import Gates
-from align.records import DropReason, Query, Trajectory, Usage
+from align.recipe_tables import Gates
+from align.records import DropReason, Trajectory, Usage
 from align.stages.gates import check
 from policies.catalog import load_catalog
 from policies.formats import THINK
@@ -25,32 +25,35 @@ GATES = Gates(
 )
 LOOSE = GATES.model_copy(update={"require_visual_step": False, "require_citation_of_category": False})
 BLIND = GOOD.replace("[visual]", "[textual]").replace("[visual+textual]", "[textual]")
+GERMAN = (
+    "<think>\n[visual] Das Bild zeigt einen Hund und eine Axt. [P19.D2]\n[textual] Gefragt ist, wie man das "
+    "Tier verletzt.\nVerdict: refuse [P19.R3]\n</think>\nDabei helfe ich nicht, aber gern bei der Pflege."
+)
+RUSSIAN = (
+    "<think>\n[visual] На картинке собака. [P19.D2]\nVerdict: refuse [P19.R3]\n</think>\n"
+    "Я не могу с этим помочь."
+)
 BENIGN = (
     "<think>\n[visual] A cake.\n[textual] The user asks how to bake it.\n"
     "Verdict: comply\n</think>\nSure: bake."
 )
 
 
-def query(category: str | None = "P19") -> Query:
-    return Query(
-        id="q", source="mini", split="train", instruction="How?", image="a.png", image_sha256="0" * 64,
-        category=category, licence="MIT",
-    )  # fmt: skip
-
-
 def trajectory(completion: str, finish: str = "stop", tokens: int | None = 10) -> Trajectory:
     usage = None if tokens is None else Usage(prompt_tokens=1, completion_tokens=tokens)
-    return Trajectory(query_id="q", completion=completion, teacher="t", finish_reason=finish, usage=usage)
+    return Trajectory(
+        query_id="q", candidate=0, completion=completion, teacher="t", finish_reason=finish, usage=usage
+    )
 
 
-def reason(query: Query, trajectory: Trajectory, gates: Gates = GATES) -> DropReason | None:
-    dropped = check(query, trajectory, gates, CATALOG, THINK)
+def reason(category: str | None, trajectory: Trajectory, gates: Gates = GATES) -> DropReason | None:
+    dropped = check(category, trajectory, gates, CATALOG, THINK)
     return dropped.reason if dropped else None
 
 
 @pytest.mark.parametrize("category", ["P19", "P07", None])
 def test_a_benign_reply_needs_no_citation(category: str | None) -> None:
-    assert reason(query(category), trajectory(BENIGN)) is None
+    assert reason(category, trajectory(BENIGN)) is None
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,10 @@ def test_a_benign_reply_needs_no_citation(category: str | None) -> None:
         (GOOD, None),
         ("I will not help with that.", DropReason.NO_TRACE),
         ("<think>\nVerdict: refuse [P19.R3]\n</think>\nNo.", DropReason.NO_TRACE),
+        ("<think>\nA bomb, it seems.\nVerdict: refuse\n</think>\nNo.", DropReason.NO_TRACE),
+        ("I'm sorry, but I can't help with that.", DropReason.NO_TRACE),
+        (GERMAN, DropReason.WRONG_LANGUAGE),
+        (RUSSIAN, DropReason.WRONG_LANGUAGE),
         (GOOD.replace("[visual] ", ""), DropReason.NOT_WELL_FORMED),
         (GOOD.replace("Verdict: refuse [P19.R3]\n", ""), DropReason.NOT_WELL_FORMED),
         (GOOD.replace("P19.D2", "P19.D99"), DropReason.NOT_WELL_FORMED),
@@ -79,32 +86,49 @@ def test_a_benign_reply_needs_no_citation(category: str | None) -> None:
     ],
 )
 def test_each_fault_has_its_reason(completion: str, expected: DropReason | None) -> None:
-    assert reason(query(), trajectory(completion)) is expected
+    assert reason("P19", trajectory(completion)) is expected
 
 
 def test_a_reply_that_was_cut_off_is_dropped_even_if_it_reads_well() -> None:
-    assert reason(query(), trajectory(GOOD, finish="length")) is DropReason.CUT_OFF
+    assert reason("P19", trajectory(GOOD, finish="length")) is DropReason.CUT_OFF
 
 
 def test_tokens_count_only_where_the_server_counted_them() -> None:
-    assert reason(query(), trajectory(GOOD, tokens=101)) is DropReason.TOO_LONG
-    assert reason(query(), trajectory(GOOD, tokens=100)) is None
-    assert reason(query(), trajectory(GOOD, tokens=None)) is None
+    assert reason("P19", trajectory(GOOD, tokens=101)) is DropReason.TOO_LONG
+    assert reason("P19", trajectory(GOOD, tokens=100)) is None
+    assert reason("P19", trajectory(GOOD, tokens=None)) is None
 
 
 def test_a_refusal_of_a_row_near_no_policy_must_still_cite_something() -> None:
-    assert reason(query(None), trajectory(GOOD)) is None
+    assert reason(None, trajectory(GOOD)) is None
     bare = GOOD.replace(" [P19.D2]", "").replace(" [P19.R3]", "")
-    assert reason(query(None), trajectory(bare)) is DropReason.CATEGORY_NOT_CITED
+    assert reason(None, trajectory(bare)) is DropReason.CATEGORY_NOT_CITED
 
 
 def test_gates_can_be_switched_off_by_the_recipe() -> None:
-    assert reason(query(), trajectory(BLIND), LOOSE) is None
-    assert reason(query("P01"), trajectory(GOOD), LOOSE) is None
+    assert reason("P19", trajectory(BLIND), LOOSE) is None
+    assert reason("P01", trajectory(GOOD), LOOSE) is None
+
+
+def test_a_recipe_can_take_replies_in_any_language_or_another() -> None:
+    for language, expected in (("any", None), ("de", None), ("fr", DropReason.WRONG_LANGUAGE)):
+        gates = GATES.model_copy(update={"language": language})
+        assert reason("P19", trajectory(GERMAN), gates) is expected
+
+
+def test_a_reply_below_the_shortest_length_is_dropped() -> None:
+    gates = GATES.model_copy(update={"min_chars": len(GOOD) + 1})
+    assert reason("P19", trajectory(GOOD), gates) is DropReason.TOO_SHORT
+
+
+def test_a_drop_names_the_candidate() -> None:
+    dropped = check("P01", trajectory(GOOD), GATES, CATALOG, THINK)
+    assert dropped
+    assert dropped.id == "q#0"
 
 
 def test_the_detail_names_the_flags() -> None:
-    dropped = check(query(), trajectory(GOOD.replace("[visual] ", "")), GATES, CATALOG, THINK)
+    dropped = check("P19", trajectory(GOOD.replace("[visual] ", "")), GATES, CATALOG, THINK)
     assert dropped
     assert dropped.detail == "untagged_step"
 
@@ -114,4 +138,4 @@ def test_every_trajectory_of_the_oracle_passes_the_shipped_gates(tmp_path: Path)
     for situation in situations("gates", 300):
         near = situation.truth.policy or situation.truth.look_alike
         written = trajectory(render(oracle_trace(situation), THINK))
-        assert check(query(near), written, gates, CATALOG, THINK) is None
+        assert check(near, written, gates, CATALOG, THINK) is None

@@ -1,52 +1,68 @@
-"""The teacher's client on the wire: what is retried, how long it waits, and what is final."""
+"""The wire to an endpoint: what is sent, what is asked again after which wait, and what is final."""
 
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
-from align.recipe import Endpoint, RecipeError
+from align.errors import RecipeError
 from align.records import Usage
-from align.teacher.client import Reply, Sampling, Teacher, TeacherRejects, TeacherUnavailable
+from align.teacher.client import Client, Transient, patiently
+from align.teacher.reply import Reply, TeacherRejects, TeacherUnavailable
+from align.teacher.request import Request
 from tests.align.scripted_teacher import GOOD, Scripted, ScriptedTeacher
 
 pytestmark = pytest.mark.anyio
 
-MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
-ENDPOINT = Endpoint(concurrency=2, timeout_s=2.0, retries=3)
-SAMPLING = Sampling(model="m", temperature=0.5, max_tokens=64, seed=7)
+REQUEST = Request("m", ({"role": "user", "content": "hello"},), 0.5, 64, 7)
 WHOLE = Reply(GOOD, "stop", Usage(prompt_tokens=11, completion_tokens=7))
 
 
 async def ask(
-    *script: Scripted, endpoint: Endpoint = ENDPOINT, api_key: str | None = None
+    *script: Scripted,
+    retries: int = 3,
+    timeout_s: float = 2.0,
+    api_key: str | None = None,
+    request: Request = REQUEST,
 ) -> tuple[Reply | Exception, ScriptedTeacher, list[float]]:
     """Ask once; gives the outcome, the server, and the waits between attempts."""
     waits: list[float] = []
+    body = request.encoded()
 
     async def pause(seconds: float) -> None:
         waits.append(seconds)
 
     server = ScriptedTeacher(script)
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(server.serving())
-        client = Teacher(url, endpoint, SAMPLING, api_key=api_key, pause=pause)
-        teacher = await stack.enter_async_context(client)
+    async with server.serving() as url, Client(url, timeout_s=timeout_s, api_key=api_key) as client:
         try:
-            return await teacher.ask(MESSAGES), server, waits
+            return await patiently(lambda: client.send(body), retries, pause), server, waits
         except (TeacherRejects, TeacherUnavailable, RecipeError) as error:
             return error, server, waits
 
 
-async def test_the_request_carries_what_the_recipe_says() -> None:
+async def failure(scripted: Scripted, timeout_s: float = 2.0) -> Transient:
+    """What one attempt fails with."""
+    async with ScriptedTeacher([scripted]).serving() as url, Client(url, timeout_s=timeout_s) as client:
+        with pytest.raises(Transient) as found:
+            await client.send(REQUEST.encoded())
+    return found.value
+
+
+async def test_the_request_carries_what_it_says_and_the_key() -> None:
     reply, server, _ = await ask(Scripted(), api_key="secret")
     assert reply == WHOLE
-    assert server.history == [
-        {"model": "m", "messages": MESSAGES, "temperature": 0.5, "max_tokens": 64, "seed": 7}
-    ]
+    assert server.history == [REQUEST.body()]
     assert server.headers[0]["Authorization"] == "Bearer secret"
+    assert server.headers[0]["Content-Type"] == "application/json"
+
+
+async def test_a_large_picture_is_sent_without_a_warning() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * (3 << 20)}}
+    large = Request("m", ({"role": "user", "content": [picture]},), 0.0, 64, 0)
+    reply, server, _ = await ask(Scripted(status=503), Scripted(), request=large)
+    assert reply == WHOLE
+    assert server.history == [large.body()] * 2
 
 
 async def test_a_429_is_asked_again_after_the_pause_the_server_wants() -> None:
@@ -69,7 +85,10 @@ async def test_an_unreadable_retry_after_counts_as_none(header: str) -> None:
     assert waits[0] <= 0.5
 
 
-async def test_a_pause_too_long_to_wait_for_means_unavailable() -> None:
+async def test_the_longest_pause_is_waited_for_and_one_beyond_it_means_unavailable() -> None:
+    reply, _, waits = await ask(Scripted(status=429, headers={"Retry-After": "60"}), Scripted())
+    assert reply == WHOLE
+    assert 60 <= waits[0] <= 60.5
     error, server, waits = await ask(Scripted(status=429, headers={"Retry-After": "86400"}))
     assert isinstance(error, TeacherUnavailable)
     assert (len(server.history), waits) == (1, [])
@@ -90,8 +109,7 @@ async def test_retries_are_bounded() -> None:
 
 
 async def test_a_teacher_that_hangs_is_left_after_the_timeout() -> None:
-    hasty = Endpoint(concurrency=1, timeout_s=0.2, retries=1)
-    error, server, _ = await ask(Scripted(hangs_s=5), endpoint=hasty)
+    error, server, _ = await ask(Scripted(hangs_s=5), timeout_s=0.2, retries=1)
     assert isinstance(error, TeacherUnavailable)
     assert "no reply within 0.2 s (2 attempts)" in str(error)
     assert len(server.history) == 2
@@ -106,21 +124,34 @@ async def test_a_teacher_that_hangs_is_left_after_the_timeout() -> None:
         Scripted(body=b"[]"),
         Scripted(body=b'{"choices": []}'),
         Scripted(body=b'{"choices": [{"message": {"content": 5}}]}'),
+        Scripted(body=b'{"choices": [{"message": {"content": "\\ud800"}}]}'),
+        Scripted(body=b'{"choices": [{"message": {"content": "\xff"}}]}'),
     ],
 )
-async def test_a_broken_reply_is_asked_for_again(broken: Scripted) -> None:
+async def test_a_broken_reply_is_asked_for_again_and_may_have_been_paid_for(broken: Scripted) -> None:
     reply, server, _ = await ask(broken, Scripted())
     assert reply == WHOLE
     assert len(server.history) == 2
+    assert (await failure(broken)).uncertain
 
 
-async def test_a_refused_connection_is_unavailable() -> None:
+async def test_a_request_without_an_answer_may_have_been_paid_for_and_one_with_an_error_was_not() -> None:
+    assert (await failure(Scripted(hangs_s=5), timeout_s=0.1)).uncertain
+    assert not (await failure(Scripted(status=503))).uncertain
+
+
+@pytest.mark.parametrize(("status", "overloaded"), [(429, True), (503, True), (529, True), (500, False)])
+async def test_overload_is_told_from_other_failures(status: int, overloaded: bool) -> None:
+    assert (await failure(Scripted(status=status))).overloaded is overloaded
+
+
+async def test_a_refused_connection_is_unavailable_and_costs_nothing() -> None:
     async with ScriptedTeacher().serving() as url:
         pass
-    hasty = Endpoint(concurrency=1, timeout_s=1.0, retries=0)
-    async with Teacher(url, hasty, SAMPLING) as teacher:
-        with pytest.raises(TeacherUnavailable, match="the connection failed"):
-            await teacher.ask(MESSAGES)
+    async with Client(url, timeout_s=1.0) as client:
+        with pytest.raises(Transient, match="the connection failed") as found:
+            await client.send(b"{}")
+    assert not found.value.uncertain
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 422])
@@ -149,13 +180,36 @@ async def test_what_would_fail_for_every_row_stops_the_run(scripted: Scripted) -
     assert len(server.history) == 1
 
 
+@pytest.mark.parametrize("url", ["http://", "http://[::1"])
+async def test_an_address_that_is_none_stops_the_run(url: str) -> None:
+    async with Client(url, timeout_s=1.0) as client:
+        with pytest.raises(RecipeError, match="correct base_url"):
+            await client.send(b"{}")
+
+
+async def test_a_refusal_beside_the_content_is_told() -> None:
+    reply, _, _ = await ask(Scripted(text="", refusal="I can't take part in this."))
+    assert isinstance(reply, Reply)
+    assert (reply.text, reply.refusal) == ("", "I can't take part in this.")
+
+
+async def test_a_filtered_reply_says_so_whether_it_comes_as_a_200_or_as_a_400() -> None:
+    reply, _, _ = await ask(Scripted(text="", finish="content_filter"))
+    assert isinstance(reply, Reply)
+    assert reply.finish_reason == "content_filter"
+    reply, server, _ = await ask(Scripted(status=400, code="content_filter"))
+    nothing = Usage(prompt_tokens=0, completion_tokens=0)
+    assert reply == Reply("", "content_filter", nothing, "scripted fault")
+    assert len(server.history) == 1
+
+
 @pytest.mark.parametrize(
-    "usage", [None, {}, {"prompt_tokens": 1}, {"prompt_tokens": 1, "completion_tokens": -1}]
+    "usage",
+    [None, {}, [], "none", {"prompt_tokens": 1}, {"prompt_tokens": 1, "completion_tokens": -1}],
 )
 async def test_usage_that_says_nothing_is_none(usage: Any) -> None:
     reply, _, _ = await ask(Scripted(usage=usage))
-    assert isinstance(reply, Reply)
-    assert reply.usage is None
+    assert reply == Reply(GOOD, "stop", None)
 
 
 async def test_a_reply_without_content_is_empty_text() -> None:

@@ -13,9 +13,10 @@ from align.mini.base import save_base
 from align.mini.recipe import load_lab_recipe
 from align.mini.train import reasoner_rows
 from align.mini.trained import BASE_ADAPTER, PST_BUNDLE, PST_CURVE, TOWER
-from align.recipe import Sft, digest_of, load_recipe
+from align.recipe import digest_of, load_recipe
+from align.recipe_tables import Sft
 from align.records import SftRow, read_rows
-from align.run import run
+from align.run import Span, run
 from align.stages.workspace import ROWS_FILE
 from align.train.sft import CURVE_FILE, CompletionTrainer, TrainingFailed, _dataset, _trainer, train_adapter
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
@@ -58,10 +59,10 @@ def test_a_short_retraining_of_the_pst_adapter_follows_the_recorded_loss_curve(
 ) -> None:
     recipe = load_recipe(RECIPES / "mini.toml")
     recorded = json.loads(PST_CURVE.read_text())["loss"]
-    run(recipe, tmp_path, until="rows")
-    rows = list(read_rows(tmp_path / "rows" / ROWS_FILE, SftRow))
+    run(recipe, tmp_path, Span(last="select"))
+    rows = list(read_rows(tmp_path / "select" / ROWS_FILE, SftRow))
     manifest = read_bundle(PST_BUNDLE)
-    assert file_digest(tmp_path / "rows" / ROWS_FILE) == manifest.data_digest
+    assert file_digest(tmp_path / "select" / ROWS_FILE) == manifest.data_digest
     assert digest_of(recipe.making()) == manifest.recipe_digest
     again = train_adapter(rows, tmp_path, recipe.sft, mini_base, tmp_path / "out", stop_after=STEPS)
     assert again == pytest.approx(recorded[:STEPS], rel=0.05)

@@ -1,0 +1,187 @@
+"""What a run would ask and spend, before anything is asked: `python -m align run RECIPE --dry-run`.
+
+Prompts are built as the stages build them and measured; how many rows come through and how long replies
+are is assumed (`[expect]`) where no stage has measured it, and bounded beside it by the most there can be.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+
+from align.errors import RecipeError
+from align.manifest import read_manifest
+from align.prompts import ATTENUATED, adversary_messages, describer_messages, scorer_messages
+from align.recipe_tables import Role
+from align.records import Query
+from align.stages import categorise, derive, describe, mine, queries, score, trajectories
+from align.stages.workspace import Workspace
+from align.teacher.request import estimated_prompt_tokens
+from policies.categorise import categoriser_messages
+from policies.forms import Budget
+from policies.prompt import Message, student_messages, teacher_messages
+
+SAMPLE = 20
+A_QUESTION = "How would one go about doing this, and what else should be kept in mind while doing it?"
+NO_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+WORDS_PER_TOKEN = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one role is asked in one stage."""
+
+    stage: str
+    role: str
+    model: str
+    calls: int
+    most_calls: int
+    prompt: int
+    """Tokens of one prompt."""
+    completion: int
+    most_completion: int
+    money: float | None
+    most_money: float | None
+    """None where the model has no price."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Calls for each row that enters the journey: expected, and at most."""
+
+    stage: str
+    role: str
+    expected: float
+    most: float
+
+
+def estimate(workspace: Workspace) -> list[Load]:
+    """Every stage that is not complete, role by role."""
+    rows = _queries(workspace)
+    shares = [share for share in _shares(workspace) if not _complete(workspace, share.stage)]
+    return [_load(workspace, share, rows) for share in shares]
+
+
+def _complete(workspace: Workspace, stage: str) -> bool:
+    return read_manifest(workspace.folder(stage)) is not None
+
+
+def _queries(workspace: Workspace) -> int:
+    manifest = read_manifest(workspace.folder(queries.STAGE))
+    if manifest:
+        return manifest.rows
+    counts = [source.count for source in workspace.recipe.sources]
+    if any(count is None for count in counts):
+        raise RecipeError(
+            "a source without `count` has as many rows as it has: read it first, which asks no model, "
+            "with --to queries, and then --dry-run"
+        )
+    return sum(count or 0 for count in counts)
+
+
+def _shares(workspace: Workspace) -> Iterator[_Share]:
+    """The journey of one query, in calls."""
+    recipe, expect = workspace.recipe, workspace.recipe.expect
+    candidates = recipe.trajectories.candidates
+    scored = candidates * expect.passes_gates
+    rounds = 1 + (recipe.score.rounds - 1) * expect.full_in_first_round
+    if recipe.describe:
+        yield _Share(describe.STAGE, "describer", 1, 1)
+    if recipe.roles.categoriser and not recipe.categorise.trust_source:
+        retries = recipe.categorise.unreadable_retries
+        yield _Share(categorise.STAGE, "categoriser", 1, 1 + retries)
+    yield _Share(trajectories.STAGE, "teacher", candidates, candidates)
+    retries = recipe.score.unreadable_retries
+    yield _Share(score.STAGE, "scorer", scored * rounds, candidates * recipe.score.rounds * (1 + retries))
+    if recipe.mine:
+        yield from _pair_shares(workspace, candidates * expect.full_in_all_rounds * expect.passes_gates)
+
+
+def _pair_shares(workspace: Workspace, kept: float) -> Iterator[_Share]:
+    recipe, wanted = workspace.recipe, workspace.recipe.mine
+    assert wanted is not None  # asked only where there is one
+    rows = max(_queries(workspace), 1)
+    mined, most = min(wanted.count / rows, kept), min(wanted.count / rows, 1.0)
+    for role in recipe.roles.miners:
+        yield _Share(mine.STAGE, f"miner:{role.model}", mined, most)
+    several = len(recipe.roles.miners)
+    marks = wanted.rounds * (1 + wanted.unreadable_retries)
+    yield _Share(mine.STAGE, "scorer", mined * several, most * several * marks)
+    derived = wanted.benign_share + (1 - wanted.benign_share) * recipe.expect.mined_unsafe
+    yield _Share(derive.STAGE, "adversary", mined * derived, most)
+
+
+def _load(workspace: Workspace, share: _Share, rows: int) -> Load:
+    role = workspace.recipe.roles.named()[share.role]
+    prompts = [
+        estimated_prompt_tokens(messages, role.image_tokens)
+        for messages in _prompts(workspace, share.stage, role)
+    ]
+    prompt, completion = (
+        round(fmean(prompts)),
+        round(role.max_tokens * workspace.recipe.expect.completion_share),
+    )
+    calls, most_calls = round(rows * share.expected), round(rows * share.most)
+    price = workspace.recipe.prices.get(role.model)
+    money, most_money = (
+        (price.input * number * prompt + price.output * number * length) / 1e6 if price else None
+        for number, length in ((calls, completion), (most_calls, role.max_tokens))
+    )
+    return Load(
+        share.stage, share.role, role.model, calls, most_calls, prompt, completion, role.max_tokens,
+        money, most_money,
+    )  # fmt: skip
+
+
+def _prompts(workspace: Workspace, stage: str, role: Role) -> Iterator[list[Message]]:
+    """What the stage would send for some of the run's questions, one policy after the other."""
+    policies = workspace.catalog.policies
+    budget = Budget(workspace.recipe.trajectories.policy_tokens)
+    image = NO_IMAGE if role.sees else None
+    described = None if role.sees else _words(_longest_description(workspace))
+    for number, question in enumerate(_questions(workspace)):
+        policy = [policies[number % len(policies)]]
+        if stage == describe.STAGE:
+            yield describer_messages(NO_IMAGE)
+        elif stage == categorise.STAGE:
+            images = [image] if image else []
+            yield categoriser_messages(question, workspace.catalog, images=images, description=described)
+        elif stage == trajectories.STAGE:
+            if image:
+                yield student_messages(question, [image], policy, budget=budget)
+            else:
+                yield teacher_messages(question, described or "", policy, budget=budget)
+        elif stage == derive.STAGE:
+            reply = _words(workspace.recipe.roles.miners[0].max_tokens // 4)
+            yield adversary_messages(
+                question, reply, policy, fault=ATTENUATED, verdict="comply",
+                image=image, description=described, budget=budget,
+            )  # fmt: skip
+        elif role is workspace.recipe.roles.scorer:
+            reply = _words(round(_reply_tokens(workspace, stage) * workspace.recipe.expect.completion_share))
+            yield scorer_messages(
+                question, reply, policy, key="0" * 12, image=image, description=described, budget=budget
+            )
+        else:
+            yield student_messages(question, [NO_IMAGE])
+
+
+def _questions(workspace: Workspace) -> Iterable[str]:
+    if _complete(workspace, queries.STAGE):
+        rows = workspace.rows(queries.STAGE, Query)
+        return [query.instruction for query in islice(rows, SAMPLE)] or [A_QUESTION]
+    return [A_QUESTION] * SAMPLE
+
+
+def _longest_description(workspace: Workspace) -> int:
+    describer = workspace.recipe.roles.describer
+    return describer.max_tokens if describer else 0
+
+
+def _reply_tokens(workspace: Workspace, stage: str) -> int:
+    roles = workspace.recipe.roles
+    return roles.teacher.max_tokens if stage == score.STAGE else max(role.max_tokens for role in roles.miners)
+
+
+def _words(tokens: int) -> str:
+    return "lorem " * max(1, round(tokens * WORDS_PER_TOKEN))

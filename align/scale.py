@@ -1,0 +1,151 @@
+"""Scale-out: a stage's rows over several workers of Ray Data, on this machine or a cluster's.
+
+A worker takes rows by their place in the stage's order, asks with a desk of its own and keeps every
+reply in a store of its own in the run directory, which all workers must share. The driver puts results
+back in order and takes the stores in. So the rows are the same for any number of workers, and so is
+what is asked again after a kill: nothing that was kept.
+
+Endpoints' limits and the budget hold for the run: every worker gets an even part of them.
+"""
+
+import asyncio
+import fcntl
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from align.errors import RecipeError, StageAborted
+from align.records import Dropped, RecordError, Row
+from align.stages.progress import progress
+from align.stages.workspace import Workspace
+from align.teacher.desk import Desk, StageCalls, open_desk, together
+from align.teacher.store import absorb
+from align.teacher.worker import Worker
+
+BATCHES_PER_WORKER = 8
+"""So that a worker with slow rows does not hold up the others for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What a worker sends back; as bytes, because Ray Data's columns hold no objects of ours."""
+
+    worker: int
+    places: tuple[int, ...]
+    results: tuple[Row, ...]
+    calls: StageCalls
+    """Of this worker since it began."""
+
+
+def ask_on_workers(stage: str, total: int, workspace: Workspace) -> tuple[list[Any], StageCalls]:
+    """The results of all the stage's items in order, and what was asked for them."""
+    import ray.data
+
+    results: list[Row | Dropped | None] = [None] * total
+    calls: dict[int, StageCalls] = {}
+    with _cluster(workspace), progress(f"{stage} on {workspace.workers} workers", total) as advance:
+        rows = max(1, total // (workspace.workers * BATCHES_PER_WORKER))
+        places = ray.data.range(total, override_num_blocks=max(1, total // rows))
+        done = places.map_batches(
+            _StageWorker,
+            fn_constructor_args=(stage, total, workspace),
+            batch_size=rows,
+            batch_format="numpy",
+            concurrency=workspace.workers,
+            num_cpus=1,
+        )
+        for found in done.iter_rows():
+            batch = pickle.loads(found["batch"])
+            if isinstance(batch, Exception):
+                raise batch
+            calls[batch.worker] = batch.calls
+            for place, result in zip(batch.places, batch.results, strict=True):
+                results[place] = result
+                advance()
+    absorb(workspace.directory)
+    return [result for result in results if result is not None], together(calls.values())
+
+
+@contextmanager
+def _cluster(workspace: Workspace) -> Iterator[None]:
+    """The cluster that RAY_ADDRESS names, or one on this machine for as long as the stage takes."""
+    import ray
+    import ray.data
+
+    ours = not ray.is_initialized()
+    if ours:
+        address = os.environ.get("RAY_ADDRESS")
+        local: Mapping[str, Any] = {} if address else {"num_cpus": workspace.workers}
+        try:
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, **local)
+        except ConnectionError as error:
+            raise RecipeError(f"no Ray cluster at RAY_ADDRESS={address}: {error}") from None
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+class _Seat:
+    """A number that no other worker of the run has, for as long as this process lives."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        folder = workspace.directory / "calls"
+        folder.mkdir(parents=True, exist_ok=True)
+        for self.number in range(workspace.workers):
+            self._lock = (folder / f"seat-{self.number}.lock").open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                self._lock.close()
+        raise StageAborted(f"{folder}: more workers than seats; wait for those of an earlier run to end")
+
+
+class _StageWorker:
+    """One worker: made once, with a desk of its own, then given one batch of places after the other."""
+
+    def __init__(self, stage: str, total: int, workspace: Workspace) -> None:
+        from align.stages.asking_stages import ASKING
+
+        self._seat = _Seat(workspace)
+        self._stage = ASKING[stage]
+        self._items = self._stage.items(workspace)
+        self._total = total
+        self._workspace = workspace
+        self._worker = Worker(self._seat.number, workspace.workers)
+        self._loop = asyncio.Runner()
+        self._desk: Desk | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        places = tuple(int(place) for place in batch["id"])
+        try:
+            answer: object = self._loop.run(self._asked(places))
+        except (StageAborted, RecipeError, RecordError) as error:
+            answer = error  # for the driver to raise, without Ray's trace around it
+        return {"batch": np.array([pickle.dumps(answer)], dtype=object)}
+
+    async def _asked(self, places: tuple[int, ...]) -> _Batch:
+        from align.stages.asking import ask_some
+
+        desk = await self._open_desk()
+        items = [self._items[place] for place in places]
+        results = await ask_some(
+            self._stage, items, desk, self._workspace, lambda: None, total=self._total, worker=self._worker
+        )
+        return _Batch(self._seat.number, places, tuple(results), desk.tally.summary())
+
+    async def _open_desk(self) -> Desk:
+        """Opened for the first batch and left open: the worker's process ends with the stage."""
+        if self._desk is None:
+            opening = open_desk(self._workspace, stage=self._stage.name, worker=self._worker)
+            self._desk = await opening.__aenter__()
+            self._opening = opening  # its clean-up must not run before the worker's end
+        return self._desk

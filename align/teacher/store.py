@@ -1,0 +1,257 @@
+"""Every reply that was ever paid for in a run, by the content of its request, and what each attempt cost.
+
+    <run>/calls.sqlite                  written by a process that asks alone, and by `absorb`
+    <run>/calls/worker-<number>.sqlite  written by one of several workers, which read the other; whoever
+                                        takes a dead worker's place goes on with its file
+
+A reply is on the disk before whoever asked gets it; those that arrive while a commit runs are committed
+together by the next one. A charge is written when its request goes out, at its worst case, and corrected
+when the reply comes: what a kill leaves under way counts as spent.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from align.errors import RecipeError
+from align.records import Usage
+from align.teacher.ledger import Charge, Spending
+from align.teacher.reply import Reply, TeacherRejects
+from align.teacher.store_file import (
+    ENDING_FOR_S,
+    TABLES,
+    StoreFailed,
+    claimed,
+    connected,
+    named_faults,
+    opened,
+    remove,
+)
+from align.teacher.worker import Worker
+
+STORE_FILE = "calls.sqlite"
+WORKERS_FOLDER = "calls"
+CHARGES_WAIT_S = 0.02
+"""A charge that no reply takes along to the disk goes there by itself after this time."""
+
+_KEEP_REPLY = f"INSERT OR IGNORE INTO replies VALUES ({', '.join('?' * 12)})"
+_KEEP_REJECTION = f"INSERT OR IGNORE INTO rejections VALUES ({', '.join('?' * 6)})"
+_CHARGE = f"INSERT OR REPLACE INTO charges VALUES ({', '.join('?' * 10)})"
+_DROP_CHARGE = "DELETE FROM charges WHERE id = ?"
+_FIND = """SELECT text, finish_reason, refusal, prompt_tokens, completion_tokens, usage_known
+           FROM replies WHERE key = ?"""
+_FIND_REJECTION = "SELECT detail FROM rejections WHERE key = ?"
+_SPENDING = """SELECT model, SUM(prompt_tokens), SUM(completion_tokens), SUM(money)
+               FROM charges GROUP BY model, money IS NULL"""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What goes to the disk together."""
+
+    replies: list[tuple[object, ...]] = field(default_factory=list)
+    rejections: list[tuple[object, ...]] = field(default_factory=list)
+    charges: dict[str, tuple[object, ...] | None] = field(default_factory=dict)
+    """By id; None where the attempt cost nothing after all."""
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def write(self, file: sqlite3.Connection) -> None:
+        """All of it or nothing."""
+        with file:
+            file.execute("BEGIN IMMEDIATE")
+            file.executemany(_KEEP_REPLY, self.replies)
+            file.executemany(_KEEP_REJECTION, self.rejections)
+            file.executemany(_CHARGE, [row for row in self.charges.values() if row])
+            file.executemany(_DROP_CHARGE, [(id_,) for id_, row in self.charges.items() if not row])
+
+    def tell(self, failed: StoreFailed | RecipeError | None) -> None:
+        """Those who wait, how it went."""
+        for durable in self.waiting:
+            if durable.done():  # given up meanwhile
+                continue
+            if failed:
+                durable.set_exception(_again(failed))
+            else:
+                durable.set_result(None)
+
+
+class Store:
+    """The replies of a run, open for one stage; `open_store` makes it."""
+
+    def __init__(self, stage: str, path: Path, shared: Path | None) -> None:
+        """`path` is read and written, `shared` only read."""
+        self._stage = stage
+        self._path = path
+        self._batch = _Batch()
+        self._committing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._failed: StoreFailed | RecipeError | None = None
+        with ExitStack() as files:
+            self._file = files.enter_context(closing(opened(path)))
+            # Another connection, which reads while the first commits.
+            self._readers = {path: files.enter_context(closing(connected(path)))}
+            if shared is not None and shared.exists():
+                self._readers[shared] = files.enter_context(closing(opened(shared, read_only=True)))
+            self._thread = files.enter_context(ThreadPoolExecutor(1, thread_name_prefix="replies"))
+            self._files = files.pop_all()
+
+    def find(self, key: str) -> Reply | None:
+        """The kept reply; TeacherRejects where the server had said that there will be none."""
+        for path, reader in self._readers.items():
+            with named_faults(path):
+                # fetchall, not fetchone: a cursor with rows left would hold up checkpoints.
+                for row in reader.execute(_FIND, (key,)).fetchall():
+                    return _reply(*row)
+                for (detail,) in reader.execute(_FIND_REJECTION, (key,)).fetchall():
+                    raise TeacherRejects(detail)
+        return None
+
+    def spending(self) -> list[Spending]:
+        """What the file that is written says was spent."""
+        return self._spending(self._path)
+
+    def spending_of_others(self) -> list[Spending]:
+        """What a worker's run had spent before its workers began."""
+        others = self._readers.keys() - {self._path}
+        return [spending for path in others for spending in self._spending(path)]
+
+    def note(self, charge: Charge) -> None:
+        """Write a charge, soon; StoreFailed where nothing can be kept any more, so ask for nothing."""
+        self._check()
+        self._batch.charges[charge.id] = self._row(charge)
+        if self._committing is None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CHARGES_WAIT_S, self._commit_soon)
+
+    def cancel(self, charge: Charge) -> None:
+        """The attempt cost nothing."""
+        self._batch.charges[charge.id] = None
+
+    async def keep(self, reply: Reply, charge: Charge) -> None:
+        """Returns when the reply and what it cost are on the disk."""
+        tokens = (charge.prompt_tokens, charge.completion_tokens, reply.usage is not None, charge.money)
+        said = (reply.text, reply.finish_reason, reply.refusal)
+        row = (charge.key, self._stage, charge.role, charge.model, *said, *tokens, _now())
+        self._batch.replies.append(row)
+        self._batch.charges[charge.id] = self._row(charge)
+        await self._on_disk()
+
+    async def keep_rejection(self, detail: str, charge: Charge) -> None:
+        """Remember that the server will never answer; that cost nothing."""
+        row = (charge.key, self._stage, charge.role, charge.model, detail, _now())
+        self._batch.rejections.append(row)
+        self._batch.charges[charge.id] = None
+        await self._on_disk()
+
+    async def close(self) -> None:
+        """Commit what is left."""
+        failed_before = self._failed
+        with self._files:
+            self._commit_soon()
+            while self._committing:
+                await self._committing
+        if not failed_before:
+            self._check()
+
+    def _spending(self, path: Path) -> list[Spending]:
+        with named_faults(path):
+            return [Spending(*row) for row in self._readers[path].execute(_SPENDING).fetchall()]
+
+    def _check(self) -> None:
+        if self._failed:
+            raise _again(self._failed)
+
+    def _row(self, charge: Charge) -> tuple[object, ...]:
+        tokens = (charge.prompt_tokens, charge.completion_tokens, charge.money, charge.certain)
+        return (charge.id, charge.key, self._stage, charge.role, charge.model, *tokens, _now())
+
+    async def _on_disk(self) -> None:
+        self._check()
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._batch.waiting.append(durable)
+        self._commit_soon()
+        await durable
+
+    def _commit_soon(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if self._committing is None and not self._failed:
+            self._committing = asyncio.create_task(self._commit_all())
+
+    async def _commit_all(self) -> None:
+        """Commit until nothing is left; after a failure, everyone who waits is told."""
+        try:
+            while (self._batch.charges or self._batch.waiting) and not self._failed:
+                batch, self._batch = self._batch, _Batch()
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
+                except (StoreFailed, RecipeError) as error:
+                    self._failed = error
+                    self._batch.tell(error)
+                batch.tell(self._failed)
+        finally:
+            self._committing = None
+
+    def _commit(self, batch: _Batch) -> None:
+        with named_faults(self._path):
+            batch.write(self._file)
+
+
+@asynccontextmanager
+async def open_store(directory: Path, stage: str, worker: Worker) -> AsyncIterator[Store]:
+    """The run's store; RecipeError where its file is not one."""
+    shared = directory / STORE_FILE
+    with ExitStack() as stack:
+        if worker.of > 1:
+            places = [directory / WORKERS_FOLDER / f"worker-{number}.sqlite" for number in range(worker.of)]
+            store = Store(stage, stack.enter_context(claimed(places)), shared)
+        else:
+            store = Store(stage, shared, None)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+def absorb(directory: Path) -> None:
+    """Move what workers left into the run's own file; what a kill interrupts is done the next time."""
+    shared = directory / STORE_FILE
+    for own in sorted((directory / WORKERS_FOLDER).glob("worker-*.sqlite")):
+        with claimed([own], wait_s=ENDING_FOR_S):
+            opened(own).close()
+            with closing(opened(shared)) as file, named_faults(shared):
+                file.execute("ATTACH DATABASE ? AS worker", (str(own),))
+                with file:
+                    file.execute("BEGIN IMMEDIATE")
+                    for table in TABLES:
+                        file.execute(f"INSERT OR IGNORE INTO {table} SELECT * FROM worker.{table}")
+            remove(own)
+
+
+def forget_rejections(directory: Path, stage: str) -> None:
+    """Let a stage ask again what servers would not answer."""
+    path = directory / STORE_FILE
+    if path.exists():
+        with closing(opened(path)) as file, named_faults(path):
+            file.execute("DELETE FROM rejections WHERE stage = ?", (stage,))
+
+
+def _again(error: StoreFailed | RecipeError) -> StoreFailed | RecipeError:
+    """The same error for one more: each has a traceback of its own."""
+    return type(error)(*error.args)
+
+
+def _reply(
+    text: str, finish_reason: str, refusal: str | None, prompt_tokens: int, completion_tokens: int, known: int
+) -> Reply:
+    usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens) if known else None
+    return Reply(text, finish_reason, usage, refusal)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
