@@ -76,9 +76,13 @@ def _sources(arguments: Namespace) -> None:
 
 
 def _mini_audit(arguments: Namespace) -> None:
-    from align.mini.audit import audit, show_audit
+    from rich.console import Console
 
-    show_audit(audit(arguments.run))
+    from align.mini.audit import audit, tables
+
+    console = Console(file=sys.stdout)
+    for table in tables(audit(arguments.run)):
+        console.print(table)
 
 
 def _mini_base(arguments: Namespace) -> None:

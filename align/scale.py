@@ -9,13 +9,13 @@ Endpoints' limits and the budget hold for the run: every worker gets an even par
 """
 
 import asyncio
-import fcntl
 import os
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -35,7 +35,7 @@ BATCHES_PER_WORKER = 8
 class _Batch:
     """What a worker sends back; as bytes, because Ray Data's columns hold no objects of ours."""
 
-    worker: int
+    worker: str
     places: tuple[int, ...]
     results: tuple[Row, ...]
     calls: StageCalls
@@ -47,7 +47,7 @@ def ask_on_workers(stage: str, total: int, workspace: Workspace) -> tuple[list[A
     import ray.data
 
     results: list[Row | Dropped | None] = [None] * total
-    calls: dict[int, StageCalls] = {}
+    calls: dict[str, StageCalls] = {}
     with _cluster(workspace), progress(f"{stage} on {workspace.workers} workers", total) as advance:
         rows = max(1, total // (workspace.workers * BATCHES_PER_WORKER))
         places = ray.data.range(total, override_num_blocks=max(1, total // rows))
@@ -93,34 +93,18 @@ def _cluster(workspace: Workspace) -> Iterator[None]:
             ray.shutdown()
 
 
-class _Seat:
-    """A number that no other worker of the run has, for as long as this process lives."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        folder = workspace.directory / "calls"
-        folder.mkdir(parents=True, exist_ok=True)
-        for self.number in range(workspace.workers):
-            self._lock = (folder / f"seat-{self.number}.lock").open("w")
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                self._lock.close()
-        raise StageAborted(f"{folder}: more workers than seats; wait for those of an earlier run to end")
-
-
 class _StageWorker:
     """One worker: made once, with a desk of its own, then given one batch of places after the other."""
 
     def __init__(self, stage: str, total: int, workspace: Workspace) -> None:
         from align.stages.asking_stages import ASKING
 
-        self._seat = _Seat(workspace)
+        self._name = uuid4().hex
         self._stage = ASKING[stage]
         self._items = self._stage.items(workspace)
         self._total = total
         self._workspace = workspace
-        self._worker = Worker(self._seat.number, workspace.workers)
+        self._worker = Worker(workspace.workers)
         self._loop = asyncio.Runner()
         self._desk: Desk | None = None
 
@@ -140,7 +124,7 @@ class _StageWorker:
         results = await ask_some(
             self._stage, items, desk, self._workspace, lambda: None, total=self._total, worker=self._worker
         )
-        return _Batch(self._seat.number, places, tuple(results), desk.tally.summary())
+        return _Batch(self._name, places, tuple(results), desk.tally.summary())
 
     async def _open_desk(self) -> Desk:
         """Opened for the first batch and left open: the worker's process ends with the stage."""

@@ -17,7 +17,11 @@ LEFT, RIGHT, TOP, BOTTOM = 8, 8, 30, 22
 _BINS = 30
 _TICKS = 5
 _TAIL = 0.995
-"""Values above this quantile share the last bin, so that a few long ones do not flatten the rest."""
+_FAR = 3.0
+"""Times the distance between the quartiles: whatever is farther above the upper one is far out (Tukey 1977).
+
+Values beyond either limit share the last bin: a few long ones must not flatten the rest.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ class Histogram:
     most: int
     note: str
 
+    @property
+    def most_at_left(self) -> bool:
+        """Where the largest count is written: away from the lines."""
+        return any(mark.x > 0.75 * WIDTH for mark in self.marks)
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -89,9 +98,10 @@ def histogram(title: str, values: Sequence[int], unit: str, note: str = "") -> H
     if not values:
         return Histogram(title, unit, (), (), (), 0, note)
     ordered = sorted(values)
-    step = _round_step((_at(ordered, _TAIL) - ordered[0]) / _BINS)
+    top = _top(ordered)
+    step = _round_step((top - ordered[0]) / _BINS)
     low = math.floor(ordered[0] / step) * step
-    count = max(1, math.floor((_at(ordered, _TAIL) - low) / step) + 1)
+    count = max(1, math.floor((top - low) / step) + 1)
     tick = _round_step(step * count / _TICKS)
     ticks = range(math.ceil(low / tick) * tick, low + step * count + 1, tick)
     median = _at(ordered, 0.5)
@@ -113,6 +123,13 @@ def ratio_histogram(title: str, ratios: Sequence[float], note: str = "") -> Hist
     ticks = [tick for tick in (math.log2(ratio) for ratio in _RATIO_TICKS) if abs(tick) <= reach]
     scale = Scale(-reach, reach / half, 2 * half, ticks, lambda value: f"{2**value:.3g}")
     return _drawn(title, "times", logs, scale, {"equally long": 0.0}, note)
+
+
+def _top(ordered: Sequence[int]) -> int:
+    """The largest value that has a bin of its own kind."""
+    lower, upper = _at(ordered, 0.25), _at(ordered, 0.75)
+    top = _at(ordered, _TAIL)
+    return min(top, math.ceil(upper + _FAR * (upper - lower))) if upper > lower else top
 
 
 def _round_step(step: float) -> int:

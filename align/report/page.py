@@ -17,6 +17,7 @@ from align.report.figures import Figure, bars, share
 from align.report.gather import JOURNEY, Drops, Run, StageFolder, drops_of, gather
 from align.report.section import Body
 from align.report.totals import totals
+from align.stages.workspace import ROWS_FILE
 
 REPORT_FILE = "report.html"
 
@@ -105,7 +106,7 @@ def page(run: Run) -> str:
 
 
 def _section(stage: StageFolder, run: Run) -> Section:
-    read = BODIES.get(stage.name)
+    read = BODIES.get(stage.name) if stage.manifest or stage.has(ROWS_FILE) else None
     try:
         return Section(stage, read(stage, run) if read else None, drops_of(stage))
     except RecordError as error:

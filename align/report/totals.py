@@ -78,7 +78,7 @@ def _spending(run: Run) -> list[Spending]:
 
 
 def _spending_of_all_attempts(path: Path) -> list[Spending]:
-    with closing(opened(path, read_only=True)) as store, named_faults(path):
+    with closing(opened(path)) as store, named_faults(path):
         return [Spending(*row) for row in store.execute(_SPENDING).fetchall()]
 
 

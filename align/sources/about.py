@@ -30,7 +30,7 @@ class About:
     """A data set in words, for messages and lists."""
 
     table: str
-    """What a recipe writes to take it, and anything but the default repository after a slash."""
+    """What a recipe calls it; after a slash, a repository other than the usual one."""
     title: str
     repository: str
     """Its id on the Hugging Face Hub, or where else it is."""

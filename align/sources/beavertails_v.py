@@ -48,7 +48,7 @@ PAIRS = About(
     restricted="non-commercial",
     training=("train",),
     benchmark=("evaluation",),
-    size="20 categories, about 1,600 training rows each (3.5 GiB); 590 evaluation rows",
+    size="20 categories, 3.5 GiB of training rows; 590 evaluation rows",
     files="data/CATEGORY/train.parquet and data/CATEGORY/evaluation.parquet for all 20 categories",
     purpose="the paper's own training pool; its evaluation split is one of the paper's benchmarks",
 )

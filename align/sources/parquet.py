@@ -9,8 +9,8 @@ from typing import Any
 
 from align.errors import RecipeError
 
-BATCH = 8
-"""Rows in memory per open file; each may hold an image of some megabytes."""
+BLOCK = 32
+"""Rows in memory per file that is being read; each may hold an image of some megabytes."""
 
 
 def rows(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
@@ -19,14 +19,34 @@ def rows(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) ->
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path, memory_map=True) as file:
-            there = file.schema_arrow.names
-            _check_columns(path, columns, there)
-            wanted = [*columns, *(name for name in optional if name in there)]
-            for batch in file.iter_batches(BATCH, columns=wanted):
-                yield from batch.to_pylist()
+        with parquet.ParquetFile(path) as file:
+            there, groups = file.schema_arrow.names, file.num_row_groups
+        _check_columns(path, columns, there)
+        wanted = [*columns, *(name for name in optional if name in there)]
+        for group in range(groups):
+            start = 0
+            while block := _block(path, wanted, group, start):
+                yield from block
+                start += len(block)
     except (pyarrow.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+def _block(path: Path, columns: Sequence[str], group: int, start: int) -> list[dict[str, Any]]:
+    """The rows of a row group from `start` on, few of them; none at its end.
+
+    The file is closed in between: while it is open, a decoded page of it stays in memory, which may be a
+    hundred megabytes, and twenty files are read in turn.
+    """
+    from pyarrow import parquet
+
+    passed = 0
+    with parquet.ParquetFile(path, memory_map=True) as file:
+        for batch in file.iter_batches(BLOCK, row_groups=[group], columns=list(columns)):
+            if passed == start:
+                return list(batch.to_pylist())
+            passed += len(batch)
+    return []
 
 
 def columns(path: Path) -> tuple[str, ...]:

@@ -135,8 +135,13 @@ class Asker:
         """What went out is paid for, so a cancellation does not reach it: the desk waits for it."""
         task = asyncio.create_task(attempt)
         self._books.under_way.add(task)
-        task.add_done_callback(self._books.under_way.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Reply]) -> None:
+        self._books.under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; where nobody does, there is nobody to tell
 
     async def _send(self, call: _Call, turn: Turn, charge: Charge) -> Reply:
         ledger, store = self._books.ledger, self._books.store

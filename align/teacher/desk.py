@@ -20,6 +20,7 @@ from align.teacher.ledger import BudgetExhausted, Ledger
 from align.teacher.pace import Pace
 from align.teacher.reply import Reply
 from align.teacher.store import open_store
+from align.teacher.store_file import StoreFailed
 from align.teacher.tally import Counts, StageCalls, Tally, together
 from align.teacher.worker import Worker
 
@@ -47,13 +48,16 @@ class Desk:
         return self._askers[name]
 
     async def finish(self) -> None:
-        """Wait for the replies of what is under way, where the stage was ended before them."""
+        """Wait for what is under way, where the stage was ended before it; StoreFailed where that is lost."""
         if under_way := self._books.under_way:
             sys.stderr.write(
                 f"waiting for {len(under_way)} calls that are under way and paid for; "
-                "interrupt again to leave them\n"
+                "interrupt to leave them\n"
             )
-            await asyncio.wait(under_way)
+            ended, _ = await asyncio.wait(under_way)
+            for error in (task.exception() for task in ended if not task.cancelled()):
+                if isinstance(error, StoreFailed):  # replies that nobody waits for are lost all the same
+                    raise error
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from align.errors import RecipeError
 from align.sources import catalogue
@@ -16,6 +17,7 @@ from align.sources.beavertails_v import CATEGORIES, BeaverTailsTable
 from align.sources.found import Found
 from align.sources.mm_safetybench import SCENARIOS, MmSafetyBenchTable
 from align.sources.mmsafetyaware import MmSafetyAwareTable
+from align.sources.parquet import rows
 from align.sources.siuo import CATEGORIES as SIUO_CATEGORIES
 from align.sources.siuo import SiuoTable
 from align.sources.spa_vl import SpaVlTable
@@ -58,6 +60,15 @@ def test_categories_of_different_lengths_are_read_to_their_ends(tmp_path: Path) 
     counts = Counter(one.category for one in found)
     assert counts.pop("sexual_crimes") == 21
     assert set(counts.values()) == {2}
+
+
+@pytest.mark.parametrize("group", [7, 40, 100])
+def test_rows_come_whole_and_in_order_however_the_file_is_cut(group: int, tmp_path: Path) -> None:
+    schema = pa.schema([("number", pa.int64()), ("other", pa.string())])
+    path = tmp_path / "numbers.parquet"
+    table = pa.Table.from_pylist([{"number": number} for number in range(100)], schema=schema)
+    parquet.write_table(table, path, row_group_size=group)
+    assert list(rows(path, ["number"])) == [{"number": number} for number in range(100)]
 
 
 def test_the_other_repository_of_beavertails_is_read_in_its_own_form(tmp_path: Path) -> None:

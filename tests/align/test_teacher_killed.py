@@ -23,8 +23,10 @@ CONCURRENCY = 8
 SLOW = Scripted(echoes=True, hangs_s=0.05)
 
 
-async def started(url: str, directory: Path, *, limited: Callable[[], None] | None = None) -> Process:
-    command = (sys.executable, "-m", "tests.align.asking", url, str(directory), str(COUNT))
+async def started(
+    url: str, directory: Path, count: int = COUNT, *, limited: Callable[[], None] | None = None
+) -> Process:
+    command = (sys.executable, "-m", "tests.align.asking", url, str(directory), str(count))
     return await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdout=PIPE, stderr=PIPE, preexec_fn=limited
     )
@@ -69,21 +71,32 @@ async def test_after_a_kill_no_kept_reply_is_asked_for_again_and_replies_are_the
         uncertain = file.execute("SELECT count(*) FROM charges WHERE NOT certain").fetchone()[0]
     assert certain == COUNT
     assert uncertain <= CONCURRENCY
-    if after > COUNT // 3:
-        assert uncertain >= 1  # what the kill left under way counts as spent
+
+
+async def test_what_a_kill_leaves_under_way_counts_as_spent(tmp_path: Path) -> None:
+    server = ScriptedTeacher([Scripted(hangs_s=30)])
+    async with server.serving() as url:
+        killed = await started(url, tmp_path)
+        await until_asked(server, CONCURRENCY, killed)
+        await asyncio.sleep(0.5)
+        killed.send_signal(signal.SIGKILL)
+        await finished(killed)
+    with closing(sqlite3.connect(tmp_path / "calls.sqlite")) as file:
+        worst = file.execute("SELECT completion_tokens, certain FROM charges").fetchall()
+    assert worst == [(1024, 0)] * CONCURRENCY
 
 
 async def test_an_interrupted_process_keeps_what_is_under_way(tmp_path: Path) -> None:
     server = ScriptedTeacher([Scripted(echoes=True, hangs_s=0.3)])
     async with server.serving() as url:
-        interrupted = await started(url, tmp_path)
+        interrupted = await started(url, tmp_path, 40)
         await until_asked(server, 2 * CONCURRENCY, interrupted)
         interrupted.send_signal(signal.SIGINT)
         _, said = await finished(interrupted)
-        assert "waiting for 8 calls that are under way and paid for; interrupt again to leave them" in said
+        assert "waiting for 8 calls that are under way and paid for; interrupt to leave them" in said
         assert len(server.asked) == 2 * CONCURRENCY
-        replies, _ = await finished(await started(url, tmp_path))
-    assert len(replies) == COUNT
+        replies, _ = await finished(await started(url, tmp_path, 40))
+    assert len(replies) == 40
     assert set(server.asked.values()) == {1}
 
 

@@ -136,7 +136,7 @@ async def test_without_a_price_money_is_unknown_and_not_nothing() -> None:
 async def test_a_price_stated_later_counts_for_what_was_asked_before() -> None:
     ledger = Ledger(Budget(money=1.0), PRICES, [Spending("m", 100_000, 10_000, None)])
     assert ledger.spent.money == pytest.approx(0.3)
-    with pytest.raises(RecipeError, match="budget.money cannot be kept: 'gone' was asked earlier"):
+    with pytest.raises(RecipeError, match=r"budget.money cannot be kept: 'gone' was asked earlier"):
         Ledger(Budget(money=1.0), PRICES, [Spending("gone", 1, 1, None)])
     assert Ledger(Budget(), PRICES, [Spending("gone", 1, 1, None)]).spent == Spent(2, None)
 

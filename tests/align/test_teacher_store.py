@@ -209,10 +209,9 @@ async def test_a_file_damaged_in_its_middle_stops_the_run_where_that_is_read(tmp
     path = tmp_path / "calls.sqlite"
     content = path.read_bytes()
     path.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
-    with pytest.raises(RecipeError, match="calls.sqlite is damaged"):
-        async with open_store(tmp_path, "score", ALONE) as store:
-            for number in range(20):
-                store.find(f"key-{number}")
+    async with open_store(tmp_path, "score", ALONE) as store:
+        with pytest.raises(RecipeError, match=r"calls.sqlite is damaged"):
+            [store.find(f"key-{number}") for number in range(20)]
 
 
 def fill_disk(store: Store) -> None:
@@ -248,9 +247,11 @@ async def test_on_a_full_disk_everyone_who_waits_is_told_and_what_was_kept_is_sa
 
 
 async def test_charges_that_cannot_be_written_at_the_end_are_not_passed_over(tmp_path: Path) -> None:
+    opening = open_store(tmp_path, "score", ALONE)
+    store = await opening.__aenter__()
+    await store.keep(REPLY, charge(0))
+    fill_disk(store)
+    for number in range(500):
+        store.note(charge(number))
     with pytest.raises(StoreFailed, match="the disk is full"):
-        async with open_store(tmp_path, "score", ALONE) as store:
-            await store.keep(REPLY, charge(0))
-            fill_disk(store)
-            for number in range(500):
-                store.note(charge(number))
+        await opening.__aexit__(None, None, None)
