@@ -174,7 +174,7 @@ def load_recipe(path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
+        faults = _true_faults(error.errors(include_url=False, include_input=False))
         raise RecipeError(f"{path}: {'; '.join(dict.fromkeys(map(_fault, faults)))}") from None
     return recipe.model_copy(update=_located_paths(recipe, path.parent))
 
@@ -203,6 +203,20 @@ def digest_of(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _true_faults(faults: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Less those that only follow from others: a list whose one entry is at fault also counts as empty."""
+    places = [fault["loc"] for fault in faults]
+    return [
+        fault
+        for fault in faults
+        if fault["type"] != "too_short" or not any(_is_inside(place, fault["loc"]) for place in places)
+    ]
+
+
+def _is_inside(place: tuple[int | str, ...], table: tuple[int | str, ...]) -> bool:
+    return len(place) > len(table) and place[: len(table)] == table
+
+
 def _fault(fault: ErrorDetails) -> str:
     where = [str(part) for part in fault["loc"]]
     key = ".".join(where)
@@ -211,6 +225,15 @@ def _fault(fault: ErrorDetails) -> str:
             return f"unknown key {key!r}{_suggestion(where)}"
         case "missing":
             return f"key {key!r} is missing"
+        case "union_tag_not_found":
+            return f"key '{key}.name' is missing"
+        case "union_tag_invalid":
+            known = [tag.strip("' ") for tag in fault["ctx"]["expected_tags"].split(",")]
+            near = difflib.get_close_matches(fault["ctx"]["tag"], known, n=1)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            return (
+                f"key '{key}.name': there is no source {fault['ctx']['tag']!r}{meant}; of {', '.join(known)}"
+            )
     said = fault["msg"].removeprefix("Value error, ")
     return f"key {key!r}: {said}" if key else said
 
@@ -226,9 +249,17 @@ def _keys(tables: list[str]) -> Iterator[str]:
     parts: list[type[BaseModel]] = [Recipe]
     for table in tables:
         inside = [part.model_fields[table].annotation for part in parts if table in part.model_fields]
-        parts = [model for annotation in inside for model in _models(annotation)] or parts
+        named = [part for part in parts if _name_of(part) == table]
+        parts = named or [model for annotation in inside for model in _models(annotation)] or parts
     for part in parts:
         yield from part.model_fields
+
+
+def _name_of(table: type[BaseModel]) -> str | None:
+    """The name under which a recipe asks for this kind of table, where tables are told apart by name."""
+    field = table.model_fields.get("name")
+    names = get_args(field.annotation) if field else ()
+    return names[0] if len(names) == 1 else None
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

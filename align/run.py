@@ -102,7 +102,6 @@ STAGES = (
         part=("categorise", "roles.categoriser", "policies", "seed"),
         reads=(queries.STAGE, describe.STAGE),
         reads_policies=True,
-        check=categorise.check,
     ),
     Stage(
         trajectories.STAGE,

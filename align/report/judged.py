@@ -20,6 +20,7 @@ from align.stages.workspace import ROWS_FILE
 MARKS = tuple(str(mark) for mark in range(1, FULL_MARK + 1))
 T = TypeVar("T")
 _FAULTS = ("safety", "utility", "reasoning", "none")
+_ONLY_FULL = f"{SCORED_FILE} is missing, so only trajectories with full marks are counted here."
 
 
 @dataclass
@@ -50,7 +51,8 @@ def score(stage: StageFolder, run: Run) -> Body:
     kept: set[str] = set()
     full = 0
     sample = Sample[Scored]()
-    for row in stage.rows(Scored, SCORED_FILE if stage.has(SCORED_FILE) else ROWS_FILE):
+    whole = stage.has(SCORED_FILE)
+    for row in stage.rows(Scored, SCORED_FILE if whole else ROWS_FILE):
         marks.add(row.rounds[0])
         by_category[run.by_category(row.query_id)].add(row.rounds[0])
         rounds[len(row.rounds)] += 1
@@ -68,7 +70,7 @@ def score(stage: StageFolder, run: Run) -> Body:
         reply_example(row.id, row.query_id, row.completion, run, ("marks", _marks_in_words(row.rounds)))
         for row in sample.items
     )
-    return Body(full, len(kept), figures, _early_exit(rounds), examples)
+    return Body(full, len(kept), figures, _early_exit(rounds) if whole else (_ONLY_FULL,), examples)
 
 
 def mine(stage: StageFolder, run: Run) -> Body:

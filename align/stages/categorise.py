@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from align.errors import RecipeError
 from align.records import Categorised, DropReason, Query
 from align.stages import describe, queries
 from align.stages.asking import AskingStage, Drop, ask_all, reply_of
@@ -84,11 +83,3 @@ def make(workspace: Workspace) -> Made:
     """Find every query's category."""
     finished = ask_all(CATEGORISE, workspace)
     return workspace.leave(STAGE, finished.rows, finished.dropped)
-
-
-def check(workspace: Workspace) -> None:
-    """RecipeError where the recipe chooses a policy that there is not."""
-    unknown = [id_ for id_ in workspace.recipe.policies or () if workspace.catalog.policy(id_) is None]
-    if unknown:
-        known = ", ".join(policy.id for policy in workspace.catalog.policies)
-        raise RecipeError(f"key 'policies': there is no policy {', '.join(unknown)}; of {known}")

@@ -17,7 +17,7 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(label: str, total: int, status: Callable[[], str] | None = None) -> Iterator[Advance]:
+def progress(label: str, total: int | None, status: Callable[[], str] | None = None) -> Iterator[Advance]:
     """A bar with rows and the time that is left; `status` is shown behind it, as it is at each row."""
     columns = (
         TextColumn("{task.description}"),
@@ -35,7 +35,7 @@ def progress(label: str, total: int, status: Callable[[], str] | None = None) ->
         yield advance
 
 
-def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+def track(items: Iterable[T], label: str, total: int | None) -> Iterator[T]:
     """The items, with a bar beside them."""
     with progress(label, total) as advance:
         for item in items:

@@ -60,9 +60,8 @@ class Scripted:
 class ScriptedTeacher:
     """Answers from the queue, then with the last answer for ever."""
 
-    def __init__(self, script: Iterable[Scripted] = (Scripted(),), *, remembers: bool = True) -> None:
+    def __init__(self, script: Iterable[Scripted] = (Scripted(),)) -> None:
         self._queue = deque(script)
-        self._remembers = remembers
         self.history: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.asked: Counter[str] = Counter()
@@ -86,7 +85,7 @@ class ScriptedTeacher:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        digest = self._remember(body, request) if self._remembers else ""
+        digest = self._remember(body, request)
         scripted = self._queue.popleft() if len(self._queue) > 1 else self._queue[0]
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -149,12 +148,43 @@ def scripted(*script: Scripted) -> Iterator[tuple[ScriptedTeacher, str]]:
         loop.close()
 
 
+class Steady(asyncio.Protocol):
+    """The least that can stand for an endpoint: a good reply, so long after the last byte of a request.
+
+    No HTTP library, because it shares the machine with what is measured.
+    """
+
+    def __init__(self, latency_s: float) -> None:
+        body = Scripted().encoded("")
+        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        self._latency_s = latency_s
+        self._missing: int | None = None
+        """Of the body; None in the head."""
+        self._head = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._missing is None:
+            head, end, data = (self._head + data).partition(b"\r\n\r\n")
+            if not end:
+                self._head = head
+                return
+            self._missing = int(head.lower().partition(b"content-length:")[2].split()[0])
+        self._missing -= len(data)
+        if self._missing == 0:
+            self._missing, self._head = None, b""
+            asyncio.get_running_loop().call_later(self._latency_s, self._transport.write, self._answer)
+
+
 async def _serve(port: int, latency_ms: float) -> None:
-    server = ScriptedTeacher([Scripted(hangs_s=latency_ms / 1000)], remembers=False)
-    async with server.serving(port) as url:
-        sys.stdout.write(f"{url}\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Steady(latency_ms / 1000), "127.0.0.1", port)
+    sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1\n")
+    sys.stdout.flush()
+    await server.serve_forever()
 
 
 def _main() -> None:

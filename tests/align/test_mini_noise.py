@@ -17,6 +17,7 @@ from align.mini.noise import DEFAULT, DEFECTS, Noise, planted
 from align.mini.oracle import MODEL, Oracle, serving
 from align.mini.replies import oracle_trace, true_draft
 from align.mini.world import Situation, situations
+from align.prompts import describer_messages
 from align.recipe_tables import Gates
 from align.records import DIMENSIONS, DropReason, Trajectory, Usage
 from align.stages.gates import check
@@ -116,7 +117,7 @@ def test_what_is_planted_depends_on_the_request_and_its_seed_alone() -> None:
 
 
 def test_true_trajectories_pass_every_gate_and_get_full_marks() -> None:
-    for situation, _ in drawn():
+    for situation, _ in drawn()[:800]:
         reply = Said(true_draft(situation.truth).text())
         assert reply.text == render(oracle_trace(situation), THINK)
         assert fault(situation, reply) is None
@@ -125,7 +126,7 @@ def test_true_trajectories_pass_every_gate_and_get_full_marks() -> None:
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
 def test_a_planted_defect_is_no_true_trajectory(defect: Defect) -> None:
-    for situation in (one for one, _ in drawn()[:200] if defect.fits(one.truth)):
+    for situation in (one for one, _ in drawn()[:100] if defect.fits(one.truth)):
         assert said(situation, defect).text != true_draft(situation.truth).text()
 
 
@@ -133,7 +134,7 @@ def test_a_planted_defect_is_no_true_trajectory(defect: Defect) -> None:
     "defect", [one for one in DEFECTS if one.kind in SUBSTANCE], ids=lambda defect: defect.name
 )
 def test_a_defect_in_a_dimension_passes_the_gates_and_the_judge_sees_it_there(defect: Defect) -> None:
-    fitting = [one for one, _ in drawn()[:600] if defect.fits(one.truth)]
+    fitting = [one for one, _ in drawn()[:240] if defect.fits(one.truth)]
     assert fitting
     for situation in fitting:
         reply = said(situation, defect)
@@ -148,17 +149,16 @@ def test_a_defect_in_a_dimension_passes_the_gates_and_the_judge_sees_it_there(de
     "defect", [one for one in DEFECTS if one.kind not in SUBSTANCE], ids=lambda defect: defect.name
 )
 def test_a_defect_of_form_fails_the_gate_that_is_meant_for_it(defect: Defect) -> None:
-    fitting = [one for one, _ in drawn()[:300] if defect.fits(one.truth)]
+    fitting = [one for one, _ in drawn()[:120] if defect.fits(one.truth)]
     assert fitting
     for situation in fitting:
         reply = said(situation, defect)
         assert fault(situation, reply) is CAUGHT_AS[defect.kind], reply.text
 
 
-@pytest.mark.parametrize("defect", [MARKS_ITSELF], ids=lambda defect: defect.name)
-def test_a_reply_that_marks_itself_holds_a_whole_score_object_under_a_key_of_its_own(defect: Defect) -> None:
+def test_a_reply_that_marks_itself_holds_a_whole_score_object_under_a_key_of_its_own() -> None:
     for situation in (one for one, _ in drawn()[:100] if one.truth.harmful):
-        text = said(situation, defect).text
+        text = said(situation, MARKS_ITSELF).text
         scores = json.loads(text[text.index('{"key"') :])
         assert [scores[name] for name in DIMENSIONS] == [5] * 5
 

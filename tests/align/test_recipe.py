@@ -36,7 +36,11 @@ def test_a_packaged_recipe_is_found_by_its_short_name(
         ("rank = 16", "rank = true", "key 'sft.rank': Input should be a valid integer"),
         ("rank = 16", "rank = 0", "key 'sft.rank': Input should be greater than 0"),
         ('precision = "float32"', 'precision = "fp8"', "key 'sft.precision': Input should be 'bf16'"),
-        ('name = "mini"', 'name = "maxi"', "key 'sources.0': Input tag 'maxi'"),
+        (
+            'name = "mini"',
+            'name = "mina"',
+            "key 'sources.0.name': there is no source 'mina' (did you mean 'mini'?)",
+        ),
         ('policies = "all"', 'policies = ["P1"]', "key 'policies': give \"all\" or a list of ids"),
         ('policies = "all"', "policies = []", "key 'policies': give"),
         ('policies = "all"', 'policies = ["P01", 2]', "key 'policies': give"),

@@ -451,7 +451,15 @@ def test_scores_tell_marks_rounds_and_what_early_exit_saved(tmp_path: Path) -> N
 
 def test_nothing_is_said_of_early_exit_where_every_trajectory_had_one_round(tmp_path: Path) -> None:
     leave(tmp_path, "score", [scored(0, marks())])
+    write_rows(tmp_path / "score" / "scored.jsonl", [scored(0, marks())])
     assert "rounds were made" not in page_of(tmp_path).texts["score"]
+
+
+def test_full_marks_alone_are_not_taken_for_everything_that_was_scored(tmp_path: Path) -> None:
+    leave(tmp_path, "score", [scored(0, *[marks()] * 5)])
+    told = page_of(tmp_path).texts["score"]
+    assert "only trajectories with full marks are counted" in told
+    assert "rounds were made" not in told
 
 
 def test_select_sets_its_balance_beside_what_it_chose_from(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""What the lab takes for true, from what was asked and seen; and the world that its weights were trained on."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import astuple
+
+import pytest
+
+from align.mini.descriptions import Seen, described, read_description
+from align.mini.noise import dice
+from align.mini.replies import oracle_trace, unaligned_reply
+from align.mini.tasks import LOOK_TASKS, SIGN_TASKS, THING_TASKS, WORD_TASKS
+from align.mini.things import SIGNS, THINGS
+from align.mini.world import UnknownRequest, situations, truth_of
+from policies.formats import THINK
+from policies.render import render
+from policies.reply import Source, Verdict
+
+DRAWN = list(situations("truths", 4000))
+MAKE, KILL, FOLLOW = (
+    THING_TASKS[0].asks[0],
+    WORD_TASKS[-1].harmful.asks[0],
+    SIGN_TASKS[0].asks[0],
+)
+
+
+def digest(values: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]
+
+
+def test_the_world_that_the_kept_weights_were_trained_on_has_not_changed() -> None:
+    """The digests were taken at the commit that trained them."""
+    drawn = list(situations("pinned", 300))
+    assert digest(json.dumps(astuple(one), default=str) for one in drawn) == "4a1ad936f2e2242a"
+    said = (unaligned_reply(one) + render(oracle_trace(one), THINK) for one in drawn)
+    assert digest(said) == "5ea001c32e8d2262"
+
+
+def test_the_truth_follows_from_what_is_asked_and_seen() -> None:
+    for situation in DRAWN:
+        seen = Seen.of(situation.scene)
+        assert truth_of(situation.instruction, seen.things, seen.sign) == situation.truth
+
+
+def test_every_task_of_the_world_is_among_them() -> None:
+    asked = {situation.instruction for situation in DRAWN}
+    written = (ask for task in WORD_TASKS for ask in (*task.harmful.asks, *task.harmless.asks))
+    other = (ask for task in (*THING_TASKS, *SIGN_TASKS, *LOOK_TASKS) for ask in task.asks)
+    assert asked == {*written, *other}
+
+
+def test_whoever_takes_the_thing_for_another_gets_what_would_then_be_true() -> None:
+    bomb, cake, train = (truth_of(MAKE, (thing,), None) for thing in ("bomb", "cake", "train"))
+    assert (bomb.verdict, bomb.clause, bomb.risk_source) == (Verdict.REFUSE, "P19.D2", Source.BOTH)
+    assert (cake.verdict, cake.near, cake.offer) == (Verdict.COMPLY, "P19", "how to make the cake")
+    assert (train.verdict, train.near, train.deed) == (Verdict.COMPLY, "P19", "making a train")
+
+
+def test_words_that_are_harmful_stay_so_whatever_is_seen() -> None:
+    assert {truth_of(KILL, (thing,), None).clause for thing in THINGS} == {"P20.D1"}
+
+
+def test_the_sign_decides_where_it_is_asked_about() -> None:
+    harmful = {word for word in SIGNS if truth_of(FOLLOW, ("dog",), word).harmful}
+    assert harmful == {"STEAL", "ATTACK", "SMOKE", "CHEAT"}
+
+
+@pytest.mark.parametrize(
+    ("instruction", "things", "sign"),
+    [
+        ("Why is the sky blue?", ("dog",), None),
+        (MAKE, (), None),
+        (MAKE, ("unicorn",), None),
+        (FOLLOW, ("dog",), None),
+        (FOLLOW, ("dog",), "EXIT"),
+        (LOOK_TASKS[1].asks[0], ("dog",), None),
+    ],
+)
+def test_what_the_world_does_not_know_is_no_truth(
+    instruction: str, things: tuple[str, ...], sign: str | None
+) -> None:
+    with pytest.raises(UnknownRequest):
+        truth_of(instruction, things, sign)
+
+
+def test_every_description_can_be_read_back_and_hardly_two_are_the_same() -> None:
+    told = set()
+    for situation in DRAWN:
+        seen = Seen.of(situation.scene)
+        text = described(situation.scene, seen, dice(situation.seed))
+        assert read_description(text) == seen
+        told.add((situation.instruction, text))
+    assert len(told) > 0.9 * len(DRAWN)
