@@ -69,7 +69,7 @@ def rows() -> tuple[Query, ...]:
         Query(
             id=f"mini:{situation.seed}", source="mini", split="parts", instruction=situation.instruction,
             image="x.png", image_sha256=digest(png(situation.scene)), category=situation.truth.near,
-            licence="x", meta={"seed": situation.seed},
+            licence="x", severity=None, meta={"seed": situation.seed},
         )
         for situation in GIVEN
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """The audit of a run on the lab: it draws again what was planted, and counts where it was caught."""
 
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -121,11 +122,10 @@ def test_every_planted_defect_is_drawn_again_whether_the_teacher_saw_or_read(
 def test_recall_precision_and_what_is_lost_follow_from_the_fates(tmp_path: Path) -> None:
     run = Run(tmp_path, HALF_BAD)
     written = run.write()
-    everything = run.end(written, (), ())
-    bad = {kind for kind in everything.fates if kind != GOOD}
-    kind_of = {one.id: kind_of_one(run, one) for one in written}
-    good = [one for one in written if kind_of[one.id] == GOOD]
-    rest = [one for one in written if kind_of[one.id] != GOOD]
+    bad = run.end(written, (), ()).fates.keys() - {GOOD}
+    good = [one for one in written if kind_of(run, one) == GOOD]
+    rest = [one for one in written if one not in good]
+    leave(run.directory, "trajectories", written)
     found = run.end(
         good[3:],
         [dropped(one, "gates", DropReason.NO_TRACE) for one in (*rest[:4], good[0])],
@@ -135,7 +135,7 @@ def test_recall_precision_and_what_is_lost_follow_from_the_fates(tmp_path: Path)
             dropped(rest[-1], "score", DropReason.UNAVAILABLE),
         ],
     )
-    assert {kind for kind in found.fates if kind != GOOD} == bad
+    assert found.fates.keys() - {GOOD} == bad
     assert sum(found.fates[kind][Fate.GATES] for kind in bad) == 4
     assert sum(found.fates[kind][Fate.SCORE] for kind in bad) == len(rest) - 5
     assert (found.good_lost, found.fates[GOOD][Fate.UNTOLD]) == (2, 1)
@@ -143,7 +143,7 @@ def test_recall_precision_and_what_is_lost_follow_from_the_fates(tmp_path: Path)
     assert found.precision == (len(rest) - 1) / (len(rest) + 1)
 
 
-def kind_of_one(run: Run, trajectory: Trajectory) -> str:
+def kind_of(run: Run, trajectory: Trajectory) -> str:
     """Its kind, by a run in which nothing but it was written."""
     write_rows(run.directory / "trajectories" / "rows.jsonl", [trajectory])
     (kind,) = run.end([trajectory], (), ()).fates
@@ -182,10 +182,8 @@ def test_a_trajectory_that_is_not_the_labs_stops_the_audit(tmp_path: Path) -> No
     leave(run.directory, "trajectories", [foreign, *others])
     with pytest.raises(RecipeError, match=f"trajectory {first.id} is not what lab-teacher writes"):
         run.end(others, (), ())
-    write_rows(
-        run.directory / "queries" / "rows.jsonl",
-        [one.model_copy(update={"source": "local"}) for one in rows()],
-    )
+    elsewhere = [one.model_copy(update={"source": "local"}) for one in rows()]
+    write_rows(run.directory / "queries" / "rows.jsonl", elsewhere)
     with pytest.raises(RecipeError, match="is not about the lab's world"):
         run.end(others, (), ())
 
@@ -199,11 +197,9 @@ def test_the_teacher_without_fault_planted_nothing(tmp_path: Path) -> None:
 
 def test_the_tables_name_every_kind_and_leave_nothing_open_as_zero(tmp_path: Path) -> None:
     run = Run(tmp_path, NONE)
-    console = Console(width=160, record=True, quiet=True)
-    with console.capture() as shown:
-        for table in tables(run.end(run.write(), (), ())):
-            console.print(table)
-    del shown
-    text = console.export_text()
+    paper = io.StringIO()
+    for table in tables(run.end(run.write(), (), ())):
+        Console(file=paper, width=160).print(table)
+    text = paper.getvalue()
     assert all(kind in text for kind in (*map(str, Kind), WRONG_DESCRIPTION, WRONG_CATEGORY, GOOD))
     assert "none" in text

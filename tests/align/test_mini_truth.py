@@ -1,4 +1,4 @@
-"""What the lab takes for true, from what was asked and seen; and the world that its weights were trained on."""
+"""What the lab takes for true, from what was asked and seen; and the world that its weights know."""
 
 import hashlib
 import json
