@@ -163,8 +163,7 @@ class Steady(asyncio.Protocol):
         self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport: Any = transport
 
     def data_received(self, data: bytes) -> None:
         if self._missing is None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ from tests.align.asking import STAGE, recipe_at, workspace
 
 ROOT = Path(__file__).parents[2]
 LATENCY_S = 0.05
-ROUNDS = 60
-"""Requests for each one that may be in flight."""
+ROUNDS = 20
+"""Requests for each one that may be in flight: a burst of a second."""
+BURSTS = 10
 CONCURRENCIES = (8, 16, 32, 64)
+CLAIMED = (8, 16, 32)
+"""Two processes share two cores here: beyond this they wait for each other, not for the engine."""
 
 
 @pytest.fixture
@@ -58,9 +61,9 @@ def picture() -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-async def seconds_for(requests: int, desk: Desk, concurrency: int) -> float:
-    """Twice as many rows are under way as may be in flight, as in a stage."""
-    url, numbers, asker = picture(), iter(range(requests)), desk.role("teacher")
+async def burst(numbers: Iterator[int], desk: Desk, concurrency: int) -> float:
+    """Seconds; twice as many rows are under way as may be in flight, as in a stage."""
+    url, asker = picture(), desk.role("teacher")
 
     async def row() -> None:
         for number in numbers:
@@ -73,37 +76,39 @@ async def seconds_for(requests: int, desk: Desk, concurrency: int) -> float:
     return time.perf_counter() - start
 
 
-async def rate(url: str, directory: Path, concurrency: int, requests: int) -> tuple[float, float]:
-    """Replies per second, and the processor time of this process for each in milliseconds."""
+async def rates(url: str, directory: Path, concurrency: int, requests: int) -> list[tuple[float, float]]:
+    """Of each burst: replies per second, and this process's processor time for one in milliseconds."""
+    found, numbers = [], count()
     async with open_desk(workspace(recipe_at(url, concurrency=concurrency), directory), stage=STAGE) as desk:
-        await seconds_for(concurrency, desk, concurrency)  # connections are open then
-        cpu = time.process_time()
-        seconds = await seconds_for(concurrency + requests, desk, concurrency)
-        return requests / seconds, (time.process_time() - cpu) / requests * 1000
+        await burst(islice(numbers, 2 * concurrency), desk, concurrency)  # connections are open then
+        for _ in range(BURSTS):
+            cpu = time.process_time()
+            seconds = await burst(islice(numbers, requests), desk, concurrency)
+            found.append((requests / seconds, (time.process_time() - cpu) / requests * 1000))
+        assert desk.tally.calls == 2 * concurrency + BURSTS * requests
+    return sorted(found)
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
 def test_the_engine_takes_nine_tenths_of_what_an_endpoint_gives(teacher: str, tmp_path: Path) -> None:
-    runs = count()
-    print(f"\n{'in flight':>9} {'ideal/s':>8} {'replies/s':>9} {'ratio':>6} {'CPU ms':>6}")
+    print(f"\n{'in flight':>9} {'ideal/s':>8} {'best/s':>8} {'ratio':>6} {'median':>6} {'CPU ms':>6}")
     ratios = {}
     for concurrency in CONCURRENCIES:
         ideal = concurrency / LATENCY_S
-        # The best of three: what other programs take of the machine is none of the engine's.
-        found = max(
-            asyncio.run(rate(teacher, tmp_path / f"{next(runs)}", concurrency, concurrency * ROUNDS))
-            for _ in range(3)
+        found = asyncio.run(rates(teacher, tmp_path / f"{concurrency}", concurrency, concurrency * ROUNDS))
+        # The best burst: what other programs take of the machine is none of the engine's.
+        (best, cpu), (median, _) = found[-1], found[len(found) // 2]
+        ratios[concurrency] = best / ideal
+        print(
+            f"{concurrency:>9} {ideal:>8.0f} {best:>8.0f} {best / ideal:>6.3f} {median / ideal:>6.3f} {cpu:>6.2f}"
         )
-        ratios[concurrency] = found[0] / ideal
-        print(f"{concurrency:>9} {ideal:>8.0f} {found[0]:>9.0f} {ratios[concurrency]:>6.3f} {found[1]:>6.2f}")
-    assert ratios[8] >= 0.9
-    assert ratios[16] >= 0.9
+    assert all(ratios[concurrency] >= 0.9 for concurrency in CLAIMED), ratios
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
 def test_the_engine_alone_asks_a_thousand_times_a_second(instant: str, tmp_path: Path) -> None:
-    found, cpu = max(asyncio.run(rate(instant, tmp_path / f"{run}", 64, 4000)) for run in range(3))
-    print(f"\nat an instant endpoint: {found:.0f} replies/s, {cpu:.2f} ms of CPU each")
-    assert 1000 / cpu >= 1000
+    best, cpu = asyncio.run(rates(instant, tmp_path, 64, 1000))[-1]
+    print(f"\nat an instant endpoint: {best:.0f} replies/s, {cpu:.2f} ms of CPU each")
+    assert cpu <= 1.0
