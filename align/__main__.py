@@ -58,7 +58,7 @@ def _run(arguments: Namespace) -> None:
 
         show_estimate(dry_run(recipe, out, span), recipe)
     else:
-        run(recipe, out, span, workers=arguments.workers)
+        run(recipe, out, span)
 
 
 def _report(arguments: Namespace) -> None:
@@ -173,13 +173,6 @@ def _add_run(parser: ArgumentParser) -> None:
     parser.add_argument("--to", dest="last", metavar="STAGE", help="stop after this stage")
     parser.add_argument("--out", type=Path, help="run directory (default: runs/ and the recipe's file name)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be asked and spent, and stop")
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="processes that ask side by side, by Ray Data: on this machine, or the cluster of RAY_ADDRESS",
-    )
     parser.set_defaults(command=_run)
 
 
@@ -217,13 +210,6 @@ def _add_oracle(parser: ArgumentParser) -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--count", type=int, default=1000, help="how many situations of the split it knows")
     parser.set_defaults(command=_mini_oracle)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def _print(text: str) -> None:

@@ -61,13 +61,12 @@ class _Batch:
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def write(self, file: sqlite3.Connection) -> None:
-        """All of it or nothing."""
-        with file:
-            file.execute("BEGIN IMMEDIATE")
-            file.executemany(_KEEP_REPLY, self.replies)
-            file.executemany(_KEEP_REJECTION, self.rejections)
-            file.executemany(_CHARGE, [row for row in self.charges.values() if row])
-            file.executemany(_DROP_CHARGE, [(id_,) for id_, row in self.charges.items() if not row])
+        """As one transaction, which is left open."""
+        file.execute("BEGIN IMMEDIATE")
+        file.executemany(_KEEP_REPLY, self.replies)
+        file.executemany(_KEEP_REJECTION, self.rejections)
+        file.executemany(_CHARGE, [row for row in self.charges.values() if row])
+        file.executemany(_DROP_CHARGE, [(id_,) for id_, row in self.charges.items() if not row])
 
     def tell(self, failed: StoreFailed | RecipeError | None) -> None:
         """Those who wait, how it went."""
@@ -189,7 +188,7 @@ class Store:
             while (self._batch.charges or self._batch.waiting) and not self._failed:
                 batch, self._batch = self._batch, _Batch()
                 try:
-                    await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
+                    await self._commit(batch)
                 except (StoreFailed, RecipeError) as error:
                     self._failed = error
                     self._batch.tell(error)
@@ -197,9 +196,15 @@ class Store:
         finally:
             self._committing = None
 
-    def _commit(self, batch: _Batch) -> None:
+    async def _commit(self, batch: _Batch) -> None:
+        """All of it or nothing. Only what waits for the disk is done in the thread."""
+        loop = asyncio.get_running_loop()
         with named_faults(self._path):
-            batch.write(self._file)
+            try:
+                batch.write(self._file)
+                await loop.run_in_executor(self._thread, self._file.commit)
+            finally:
+                self._file.rollback()  # does nothing after a commit
 
 
 @asynccontextmanager

@@ -159,20 +159,6 @@ def test_order_and_concurrency_do_not_change_a_byte(finished: Path, tmp_path: Pa
     assert rows_of(tmp_path / "run") == rows_of(finished)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray warns of itself
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_two_workers_leave_the_same_bytes_and_a_rerun_asks_nothing(finished: Path, tmp_path: Path) -> None:
-    run(recipe(tmp_path), tmp_path / "run", TO_PAIRS, workers=2)
-    assert rows_of(tmp_path / "run") == rows_of(finished)
-    assert not list((tmp_path / "run").glob("calls/worker-*"))
-    run(recipe(tmp_path), tmp_path / "run", Span("score", "pairs"))
-    assert rows_of(tmp_path / "run") == rows_of(finished)
-    calls = json.loads((tmp_path / "run" / "score" / "calls.json").read_text())
-    assert calls["calls"] == 0
-    assert calls["hits"] > 0
-
-
 def test_a_complete_stage_is_not_made_again(tmp_path: Path) -> None:
     run(recipe(tmp_path), tmp_path / "run", Span(last="gates"))
     before = made(tmp_path / "run", DATA[:5])
