@@ -25,6 +25,10 @@ from align.teacher.tally import Counts
 from policies.prompt import Message
 
 
+STEPS_TO_THE_WIRE = 4
+"""Of the event loop, from a turn to the first byte that goes out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """An open endpoint; roles may share it."""
@@ -77,6 +81,7 @@ class Asker:
         The seed tells requests apart that are otherwise equal. A schema is what the reply must be, where
         the role's endpoint can be held to it. RecipeError and StageAborted mean that no call is of use.
         """
+        await _step_aside()
         request = self._request(messages, seed, schema)
         key = request.key
         while (reply := self._kept(key)) is None:
@@ -181,3 +186,9 @@ class Asker:
     def _free(self, charge: Charge) -> None:
         self._books.ledger.release(charge)
         self._books.store.cancel(charge)
+
+
+async def _step_aside() -> None:
+    """Let requests whose turn has come go out before another is prepared: endpoints wait for nobody."""
+    for _ in range(STEPS_TO_THE_WIRE):
+        await asyncio.sleep(0)
