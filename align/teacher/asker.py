@@ -24,7 +24,6 @@ from align.teacher.store_file import StoreFailed
 from align.teacher.tally import Counts
 from policies.prompt import Message
 
-
 STEPS_TO_THE_WIRE = 4
 """Of the event loop, from a turn to the first byte that goes out."""
 
