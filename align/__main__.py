@@ -15,11 +15,10 @@ from pathlib import Path
 
 from align.errors import RecipeError, StageAborted
 from align.manifest import StaleStage
-from align.mini.keep import check_writable, keep
 from align.mini.trained import PST_BUNDLE
 from align.recipe import load_recipe
 from align.records import RecordError
-from align.run import STAGES, Span, dry_run, run
+from align.stages.workspace import JOURNEY
 from policies.bundle import BundleError
 from policies.document import CatalogError
 
@@ -50,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Namespace) -> None:
+    from align.run import Span, dry_run, run  # imports all that asks, which a report does not need
+
     path: Path = arguments.recipe
     out: Path = arguments.out or Path("runs") / path.stem
     recipe, span = load_recipe(path), Span(arguments.first, arguments.last)
@@ -58,7 +59,7 @@ def _run(arguments: Namespace) -> None:
 
         show_estimate(dry_run(recipe, out, span), recipe)
     else:
-        run(recipe, out, span)
+        run(recipe, out, span, workers=arguments.workers)
 
 
 def _report(arguments: Namespace) -> None:
@@ -66,7 +67,7 @@ def _report(arguments: Namespace) -> None:
 
     if not arguments.run.is_dir():
         raise RecipeError(f"{arguments.run} is no run directory: give the one that `run` wrote into")
-    _print(str(write_report(arguments.run)))
+    _print(str(write_report(arguments.run, arguments.out)))
 
 
 def _sources(arguments: Namespace) -> None:
@@ -94,6 +95,7 @@ def _mini_base(arguments: Namespace) -> None:
 
 
 def _mini_train(arguments: Namespace) -> None:
+    from align.mini.keep import check_writable
     from align.mini.recipe import load_lab_recipe
 
     recipe = load_lab_recipe(arguments.recipe) if arguments.recipe else load_lab_recipe()
@@ -104,6 +106,8 @@ def _mini_train(arguments: Namespace) -> None:
 
 
 def _mini_keep(arguments: Namespace) -> None:
+    from align.mini.keep import keep
+
     manifest = keep(arguments.run)
     _say(f"kept {manifest.served_name} of {arguments.run} in {PST_BUNDLE}")
 
@@ -146,6 +150,7 @@ def _parser() -> ArgumentParser:
     _add_run(commands.add_parser("run", help="make what a recipe says, stage by stage"))
     report = commands.add_parser("report", help="write a run's report anew and say where it is")
     report.add_argument("run", type=Path, metavar="RUN_DIRECTORY")
+    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run directory")
     report.set_defaults(command=_report)
     sources = commands.add_parser("sources", help="list where queries can come from, with licences")
     sources.add_argument("--json", action="store_true", help="for programs")
@@ -162,7 +167,7 @@ def _parser() -> ArgumentParser:
 
 
 def _add_run(parser: ArgumentParser) -> None:
-    names = ", ".join(stage.name for stage in STAGES)
+    names = ", ".join(JOURNEY)
     parser.add_argument("recipe", type=Path)
     parser.add_argument(
         "--from",
@@ -173,6 +178,13 @@ def _add_run(parser: ArgumentParser) -> None:
     parser.add_argument("--to", dest="last", metavar="STAGE", help="stop after this stage")
     parser.add_argument("--out", type=Path, help="run directory (default: runs/ and the recipe's file name)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be asked and spent, and stop")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="processes that ask side by side, by Ray Data: on this machine, or the cluster of RAY_ADDRESS",
+    )
     parser.set_defaults(command=_run)
 
 
@@ -210,6 +222,13 @@ def _add_oracle(parser: ArgumentParser) -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--count", type=int, default=1000, help="how many situations of the split it knows")
     parser.set_defaults(command=_mini_oracle)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _print(text: str) -> None:

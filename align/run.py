@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from align import scale
 from align.errors import RecipeError
 from align.estimate import Load, estimate
 from align.manifest import (
@@ -213,7 +214,7 @@ def run(recipe: Recipe, directory: Path, span: Span = Span(), *, workers: int = 
     for stage in unmade:
         stage.check(workspace)
     redone = False
-    with _alone_in(directory):
+    with _alone_in(directory), scale.workers(workers):
         absorb(directory)
         for stage in stages:
             redone = redone or stage.name == span.first

@@ -14,6 +14,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import WARNING, getLogger
 from typing import Any
 from uuid import uuid4
 
@@ -42,21 +43,46 @@ class _Batch:
     """Of this worker since it began."""
 
 
+@contextmanager
+def workers(count: int) -> Iterator[None]:
+    """The cluster that RAY_ADDRESS names, or one of so many processors on this machine; none for one worker."""
+    if count == 1:
+        yield
+        return
+    import ray
+    import ray.data
+
+    address = os.environ.get("RAY_ADDRESS")
+    local: Mapping[str, Any] = {} if address else {"num_cpus": count}
+    try:
+        ray.init(
+            address=address, include_dashboard=False, log_to_driver=False, logging_level=WARNING, **local
+        )
+    except ConnectionError as error:
+        raise RecipeError(f"no Ray cluster at RAY_ADDRESS={address}: {error}") from None
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    getLogger("ray.data").setLevel(WARNING)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def ask_on_workers(stage: str, total: int, workspace: Workspace) -> tuple[list[Any], StageCalls]:
-    """The results of all the stage's items in order, and what was asked for them."""
+    """The results of all the stage's items in order, and what was asked for them; within `workers`."""
     import ray.data
 
     results: list[Row | Dropped | None] = [None] * total
     calls: dict[str, StageCalls] = {}
-    with _cluster(workspace), progress(f"{stage} on {workspace.workers} workers", total) as advance:
-        rows = max(1, total // (workspace.workers * BATCHES_PER_WORKER))
-        places = ray.data.range(total, override_num_blocks=max(1, total // rows))
-        done = places.map_batches(
+    with progress(f"{stage} on {workspace.workers} workers", total) as advance:
+        # Blocks that lie ready: reading them as tasks could wait for ever for the processors that workers hold.
+        parts = np.array_split(np.arange(total), min(total, workspace.workers * BATCHES_PER_WORKER))
+        done = ray.data.from_numpy(parts).map_batches(
             _StageWorker,
             fn_constructor_args=(stage, total, workspace),
-            batch_size=rows,
+            batch_size=None,  # a block as it is
             batch_format="numpy",
-            concurrency=workspace.workers,
+            compute=ray.data.ActorPoolStrategy(size=workspace.workers),
             num_cpus=1,
         )
         for found in done.iter_rows():
@@ -69,28 +95,6 @@ def ask_on_workers(stage: str, total: int, workspace: Workspace) -> tuple[list[A
                 advance()
     absorb(workspace.directory)
     return [result for result in results if result is not None], together(calls.values())
-
-
-@contextmanager
-def _cluster(workspace: Workspace) -> Iterator[None]:
-    """The cluster that RAY_ADDRESS names, or one on this machine for as long as the stage takes."""
-    import ray
-    import ray.data
-
-    ours = not ray.is_initialized()
-    if ours:
-        address = os.environ.get("RAY_ADDRESS")
-        local: Mapping[str, Any] = {} if address else {"num_cpus": workspace.workers}
-        try:
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, **local)
-        except ConnectionError as error:
-            raise RecipeError(f"no Ray cluster at RAY_ADDRESS={address}: {error}") from None
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    try:
-        yield
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 class _StageWorker:
@@ -109,7 +113,7 @@ class _StageWorker:
         self._desk: Desk | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        places = tuple(int(place) for place in batch["id"])
+        places = tuple(int(place) for place in batch["data"])
         try:
             answer: object = self._loop.run(self._asked(places))
         except (StageAborted, RecipeError, RecordError) as error:

@@ -159,6 +159,21 @@ def test_order_and_concurrency_do_not_change_a_byte(finished: Path, tmp_path: Pa
     assert rows_of(tmp_path / "run") == rows_of(finished)
 
 
+@pytest.mark.timeout(240)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray warns of itself
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_two_workers_leave_the_same_bytes_and_a_rerun_asks_nothing(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(recipe(tmp_path), out, Span(last="trajectories"), workers=2)
+    assert not list(out.glob("calls/worker-*.sqlite"))
+    run(recipe(tmp_path), out, Span("trajectories", "trajectories"))
+    calls = json.loads((out / "trajectories" / "calls.json").read_text())
+    assert (calls["calls"], calls["hits"]) == (0, 59)
+    for stage in DATA[:4]:
+        assert (out / stage / "rows.jsonl").read_bytes() == (finished / stage / "rows.jsonl").read_bytes()
+
+
 def test_a_complete_stage_is_not_made_again(tmp_path: Path) -> None:
     run(recipe(tmp_path), tmp_path / "run", Span(last="gates"))
     before = made(tmp_path / "run", DATA[:5])
