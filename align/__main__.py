@@ -15,7 +15,7 @@ from pathlib import Path
 
 from align.errors import RecipeError, StageAborted
 from align.manifest import StaleStage
-from align.mini.trained import PST_BUNDLE
+from align.mini.trained import WEIGHTS
 from align.recipe import load_recipe
 from align.records import RecordError
 from align.stages.workspace import JOURNEY
@@ -108,8 +108,8 @@ def _mini_train(arguments: Namespace) -> None:
 def _mini_keep(arguments: Namespace) -> None:
     from align.mini.keep import keep
 
-    manifest = keep(arguments.run)
-    _say(f"kept {manifest.served_name} of {arguments.run} in {PST_BUNDLE}")
+    for manifest in keep(arguments.run):
+        _say(f"kept {manifest.served_name} of {arguments.run} in {WEIGHTS}")
 
 
 def _mini_scene(arguments: Namespace) -> None:
@@ -159,7 +159,7 @@ def _parser() -> ArgumentParser:
     tools = lab.add_subparsers(required=True, metavar="tool")
     _add_base(tools.add_parser("base", help="write the lab's base model as a checkpoint"))
     _add_train(tools.add_parser("train", help="train the lab's base model anew (most of an hour)"))
-    _add_keep(tools.add_parser("keep", help="put a finished run's adapter into the repository"))
+    _add_keep(tools.add_parser("keep", help="put a finished run's adapters into the repository"))
     _add_scene(tools.add_parser("scene", help="draw a scene"))
     _add_audit(tools.add_parser("audit", help="count which planted defects a finished run caught"))
     _add_oracle(tools.add_parser("oracle", help="serve the scripted teacher"))

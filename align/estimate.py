@@ -2,21 +2,25 @@
 
 Prompts are built as the stages build them and measured; how many rows come through and how long replies
 are is assumed (`[expect]`) where no stage has measured it, and bounded beside it by the most there can be.
+What an unfinished stage has kept since it was begun is taken off. Older replies are not: the stage may
+have been begun anew because it asks something else.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from statistics import fmean
 
 from align.errors import RecipeError
-from align.manifest import read_manifest
+from align.manifest import ORIGIN_FILE, read_manifest
 from align.prompts import ATTENUATED, adversary_messages, describer_messages, scorer_messages
 from align.recipe_tables import Role
 from align.records import Query
 from align.stages import categorise, derive, describe, mine, queries, score, trajectories
 from align.stages.workspace import Workspace
-from align.teacher.request import estimated_prompt_tokens
+from align.teacher.kept import kept_requests
+from align.teacher.request import Request, estimated_prompt_tokens
 from policies.categorise import categoriser_messages
 from policies.forms import Budget
 from policies.prompt import Message, student_messages, teacher_messages
@@ -29,11 +33,13 @@ WORDS_PER_TOKEN = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one role is asked in one stage."""
+    """What one role is still to be asked in one stage."""
 
     stage: str
     role: str
     model: str
+    kept: int
+    """Replies that are there already and are not asked for again."""
     calls: int
     most_calls: int
     prompt: int
@@ -84,15 +90,15 @@ def _shares(workspace: Workspace) -> Iterator[_Share]:
     recipe, expect = workspace.recipe, workspace.recipe.expect
     candidates = recipe.trajectories.candidates
     scored = candidates * expect.passes_gates
-    rounds = 1 + (recipe.score.rounds - 1) * expect.full_in_first_round
     if recipe.describe:
         yield _Share(describe.STAGE, "describer", 1, 1)
-    if recipe.roles.categoriser and not recipe.categorise.trust_source:
-        retries = recipe.categorise.unreadable_retries
-        yield _Share(categorise.STAGE, "categoriser", 1, 1 + retries)
+    if recipe.roles.categoriser:
+        unknown, retries = _without_category(workspace), recipe.categorise.unreadable_retries
+        yield _Share(categorise.STAGE, "categoriser", unknown, unknown * (1 + retries))
     yield _Share(trajectories.STAGE, "teacher", candidates, candidates)
     retries = recipe.score.unreadable_retries
-    yield _Share(score.STAGE, "scorer", scored * rounds, candidates * recipe.score.rounds * (1 + retries))
+    rounds, most_rounds = _rounds(workspace, recipe.score.rounds), recipe.score.rounds * (1 + retries)
+    yield _Share(score.STAGE, "scorer", scored * rounds, candidates * most_rounds)
     if recipe.mine:
         yield from _pair_shares(workspace, candidates * expect.full_in_all_rounds * expect.passes_gates)
 
@@ -105,10 +111,33 @@ def _pair_shares(workspace: Workspace, kept: float) -> Iterator[_Share]:
     for role in recipe.roles.miners:
         yield _Share(mine.STAGE, f"miner:{role.model}", mined, most)
     several = len(recipe.roles.miners)
-    marks = wanted.rounds * (1 + wanted.unreadable_retries)
-    yield _Share(mine.STAGE, "scorer", mined * several, most * several * marks)
+    rounds, most_rounds = _rounds(workspace, wanted.rounds), wanted.rounds * (1 + wanted.unreadable_retries)
+    yield _Share(mine.STAGE, "scorer", mined * several * rounds, most * several * most_rounds)
     derived = wanted.benign_share + (1 - wanted.benign_share) * recipe.expect.mined_unsafe
     yield _Share(derive.STAGE, "adversary", mined * derived, most)
+
+
+def _rounds(workspace: Workspace, rounds: int) -> float:
+    """Rounds of marks that a reply is expected to get: all of them only where the first one is full."""
+    return 1 + (rounds - 1) * workspace.recipe.expect.full_in_first_round
+
+
+def _without_category(workspace: Workspace) -> float:
+    """Share of the queries that a model has to categorise; before they are read, nobody knows: all."""
+    if not workspace.recipe.categorise.trust_source or not _complete(workspace, queries.STAGE):
+        return 1
+    found = [query.category is None for query in workspace.rows(queries.STAGE, Query)]
+    return sum(found) / max(len(found), 1)
+
+
+def _kept(workspace: Workspace, share: _Share, model: str) -> int:
+    """0 where the stage was not begun: what its earlier makings left may answer nothing of this one."""
+    try:
+        began = (workspace.folder(share.stage) / ORIGIN_FILE).stat().st_mtime
+    except FileNotFoundError:
+        return 0
+    since = datetime.fromtimestamp(int(began), UTC).isoformat()
+    return kept_requests(workspace.directory, stage=share.stage, role=share.role, model=model, since=since)
 
 
 def _load(workspace: Workspace, share: _Share, rows: int) -> Load:
@@ -117,18 +146,20 @@ def _load(workspace: Workspace, share: _Share, rows: int) -> Load:
         estimated_prompt_tokens(messages, role.image_tokens)
         for messages in _prompts(workspace, share.stage, role)
     ]
-    prompt, completion = (
-        round(fmean(prompts)),
-        round(role.max_tokens * workspace.recipe.expect.completion_share),
-    )
-    calls, most_calls = round(rows * share.expected), round(rows * share.most)
+    most_completion = Request(
+        role.model, (), role.temperature, role.max_tokens, 0, extra_body=role.extra_body
+    ).most_completion_tokens
+    prompt = round(fmean(prompts))
+    completion = round(most_completion * workspace.recipe.expect.completion_share)
+    kept = _kept(workspace, share, role.model)
+    calls, most_calls = (max(0, round(rows * each) - kept) for each in (share.expected, share.most))
     price = workspace.recipe.prices.get(role.model)
     money, most_money = (
         (price.input * number * prompt + price.output * number * length) / 1e6 if price else None
-        for number, length in ((calls, completion), (most_calls, role.max_tokens))
+        for number, length in ((calls, completion), (most_calls, most_completion))
     )
     return Load(
-        share.stage, share.role, role.model, calls, most_calls, prompt, completion, role.max_tokens,
+        share.stage, share.role, role.model, kept, calls, most_calls, prompt, completion, most_completion,
         money, most_money,
     )  # fmt: skip
 

@@ -34,12 +34,12 @@ from align.recipe_tables import (
     Roles,
     Score,
     Select,
-    Sft,
-    Table,
     Trajectories,
 )
 from align.records import POLICY_ID
 from align.sources.catalogue import Source
+from align.table import Table
+from align.training_tables import Launch, Sft, Srpo
 
 PACKAGED = Path(__file__).parent / "recipes"
 
@@ -81,6 +81,10 @@ class Recipe(Table):
     pairs: Pairs | None = None
     """Left out, with `mine` and `derive`, where no preference pairs are wanted."""
     sft: Sft
+    srpo: Srpo | None = None
+    """Left out where stage 1 is all that is wanted."""
+    launch: Launch | None = None
+    """Left out where one process trains."""
     bundle: Bundle
     evaluate: Evaluate
 
@@ -104,11 +108,15 @@ class Recipe(Table):
         return {table: _effective(self, table) for table in tables}
 
     def making(self) -> dict[str, Any]:
-        """All that decides an adapter: the recipe less pace, names and evaluation."""
+        """All that decides stage 1's adapter: the recipe less pace, names and evaluation."""
         tables = ("categorise", "describe", "trajectories", "gates", "score", "select", "sft")
         roles = tuple(f"roles.{role}" for role in ("describer", "categoriser", "teacher", "scorer"))
         policies = self.model_dump(mode="json", include={"seed", "policies"})
         return policies | self.part("sources", *roles, *tables)
+
+    def making_both(self) -> dict[str, Any]:
+        """All that decides stage 2's adapter."""
+        return self.making() | self.part("mine", "derive", "pairs", "roles.miners", "roles.adversary", "srpo")
 
     def takes(self, category: str | None) -> bool:
         """Whether queries of this category belong to the run."""
@@ -117,7 +125,7 @@ class Recipe(Table):
 
 def _effective(recipe: Recipe, name: str) -> Any:
     if name == "making":
-        return recipe.making()
+        return recipe.making_both() if recipe.srpo else recipe.making()
     found: Any = recipe
     for step in name.split("."):
         found = getattr(found, step)
@@ -144,6 +152,7 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     if roles.categoriser is None and not recipe.categorise.trust_source:
         yield "without roles.categoriser, categorise.trust_source must be true"
     yield from _contradictions_of_pairs(recipe)
+    yield from _contradictions_of_stages(recipe)
     if recipe.budget.money is not None:
         for model in sorted({role.model for role in named.values()} - recipe.prices.keys()):
             yield (
@@ -160,6 +169,22 @@ def _contradictions_of_pairs(recipe: Recipe) -> Iterator[str]:
         yield f"pairs need the tables mine, derive and pairs: {', '.join(missing)} is missing"
     if not missing and (not recipe.roles.miners or recipe.roles.adversary is None):
         yield "pairs need roles.miners and roles.adversary"
+
+
+def _contradictions_of_stages(recipe: Recipe) -> Iterator[str]:
+    if recipe.srpo is not None and recipe.pairs is None:
+        yield "srpo is trained on pairs: the tables mine, derive and pairs are missing"
+    if (recipe.srpo is None) != (recipe.bundle.srpo is None):
+        yield "bundle.srpo is the name of what [srpo] trains: give both or neither"
+    processes = recipe.launch.processes if recipe.launch else 1
+    for name, stage in (("sft", recipe.sft), ("srpo", recipe.srpo)):
+        if stage is None:
+            continue
+        part, over = divmod(stage.batch_size, processes)
+        if over:
+            yield f"{name}.batch_size = {stage.batch_size} cannot be shared evenly by {processes} processes"
+        elif stage.micro_batch_size and part % stage.micro_batch_size:
+            yield f"{name}.micro_batch_size = {stage.micro_batch_size} does not divide a process's {part}"
 
 
 def load_recipe(path: Path) -> Recipe:

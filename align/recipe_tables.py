@@ -5,25 +5,14 @@ said here once: `effective` leaves the latter out, and digests are taken over wh
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from align.table import Share, Table
 from policies.formats import FORMATS
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Table(BaseModel):
-    """A table of a recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    without_effect_on_rows: ClassVar[frozenset[str]] = frozenset()
-    """Fields that may change between two attempts at a stage: pace, place and patience."""
-
-    def effective(self) -> dict[str, Any]:
-        """What decides the stage's rows."""
-        return self.model_dump(mode="json", exclude=set(self.without_effect_on_rows))
+AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 
 def _check_format(name: str) -> None:
@@ -269,28 +258,21 @@ class Pairs(Table):
         return self
 
 
-class Sft(Table):
-    """Stage 1 of PST: LoRA by supervised fine-tuning (`align/train/sft.py`)."""
-
-    base: str = Field(min_length=1)
-    """`mini` for the lab's base model, or the directory of a checkpoint."""
-    seed: int
-    rank: PositiveInt
-    alpha: PositiveInt
-    dropout: Share
-    target_modules: str
-    """A regular expression over module names; language layers only."""
-    learning_rate: PositiveFloat
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    warmup_share: Share
-    precision: Literal["bf16", "float32"]
-
-
 class Bundle(Table):
-    """The adapter's name towards the gateway."""
+    """The adapters' names towards the gateway."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    sft: AdapterName
+    """Of stage 1."""
+    srpo: AdapterName | None = None
+    """Of stage 2, where the recipe has it."""
+    merged: bool = False
+    """Also write the whole models, adapters merged into the weights: for engines that load no adapter."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> "Bundle":
+        if self.sft == self.srpo:
+            raise ValueError("sft and srpo must have different names")
+        return self
 
 
 class Evaluate(Table):

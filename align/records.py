@@ -117,13 +117,17 @@ class Description(Row):
     describer: str
 
 
+BY_SOURCE = "source"
+"""Who categorised where the source's own word was taken."""
+
+
 class Categorised(Row):
     """Which policy decides a query (the paper's c_k); None where none has anything to say."""
 
     query_id: str
     category: PolicyId | None
     by: str
-    """The categoriser's model, or `source`."""
+    """The categoriser's model, or BY_SOURCE."""
 
 
 class Trajectory(Row):

@@ -2,7 +2,7 @@
 
     queries -> describe -> categorise -> trajectories -> gates -> score -> select
             -> mine -> derive -> pairs        where the recipe wants pairs
-            -> sft -> bundle -> evaluate
+            -> sft -> srpo -> bundle -> evaluate
 
 Each stage has a folder in the run directory. It is skipped where its manifest is there and it was made
 from the same recipe, seed and inputs; it goes on where it was killed; and where it was made from
@@ -49,6 +49,7 @@ from align.stages import (
     score,
     select,
     sft,
+    srpo,
     trajectories,
 )
 from align.stages.base_model import base_digest, check_base
@@ -81,6 +82,7 @@ _CASE = (queries.STAGE, describe.STAGE, categorise.STAGE)
 """What is known about a query: where no descriptions are made, that stage is not read."""
 _FORMAT = "trajectories.reasoning_format"
 _WITH_PAIRS: Callable[[Recipe], bool] = lambda recipe: recipe.pairs is not None  # noqa: E731
+_WITH_SRPO: Callable[[Recipe], bool] = lambda recipe: recipe.srpo is not None  # noqa: E731
 
 STAGES = (
     Stage(
@@ -166,10 +168,18 @@ STAGES = (
         check=check_base,
     ),
     Stage(
+        srpo.STAGE,
+        srpo.make,
+        part=("srpo",),
+        reads=(pairs.STAGE, sft.STAGE),
+        reads_base=True,
+        wanted=_WITH_SRPO,
+    ),
+    Stage(
         bundle.STAGE,
         bundle.make,
         part=("making", "bundle"),
-        reads=(select.STAGE, sft.STAGE),
+        reads=(select.STAGE, sft.STAGE, srpo.STAGE),
         reads_policies=True,
         reads_base=True,
     ),

@@ -45,7 +45,7 @@ class _Batch:
 
 @contextmanager
 def workers(count: int) -> Iterator[None]:
-    """The cluster that RAY_ADDRESS names, or one of so many processors on this machine; none for one worker."""
+    """The cluster that RAY_ADDRESS names, or one on this machine; none for one worker."""
     if count == 1:
         yield
         return
@@ -75,7 +75,7 @@ def ask_on_workers(stage: str, total: int, workspace: Workspace) -> tuple[list[A
     results: list[Row | Dropped | None] = [None] * total
     calls: dict[str, StageCalls] = {}
     with progress(f"{stage} on {workspace.workers} workers", total) as advance:
-        # Blocks that lie ready: reading them as tasks could wait for ever for the processors that workers hold.
+        # Blocks that lie ready: tasks that read could wait for ever for the processors that workers hold.
         parts = np.array_split(np.arange(total), min(total, workspace.workers * BATCHES_PER_WORKER))
         done = ray.data.from_numpy(parts).map_batches(
             _StageWorker,

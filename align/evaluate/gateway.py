@@ -30,16 +30,20 @@ class GatewayFailed(Exception):
 
 @contextmanager
 def served(
-    base: Path, bundle: Path, directory: Path, command: Sequence[str] = (), policies: Path | None = None
+    base: Path,
+    bundles: Sequence[Path],
+    directory: Path,
+    command: Sequence[str] = (),
+    policies: Path | None = None,
 ) -> Iterator[str]:
-    """Serve `bundle` on `base` with the embedded engine; yields the API's root, such as http://…/v1.
+    """Serve `bundles` on `base` with the embedded engine; yields the API's root, such as http://…/v1.
 
     `policies` is a directory of documents over the packaged ones, as in training. `command` stands for
     `python -m serve`. The gateway ends with this process, even when that is killed.
     """
     port = _free_port()
     config, log = directory / "gateway.toml", directory / "gateway.log"
-    settings = _configuration(base, bundle, port, directory / "engine.log", policies)
+    settings = _configuration(base, bundles, port, directory / "engine.log", policies)
     config.write_text(settings, encoding="utf-8")
     leash = (sys.executable, "-m", "serve.engine.leash", str(os.getpid()))
     gateway = (*(command or (sys.executable, "-m", "serve")), "--config", str(config))
@@ -61,7 +65,9 @@ def served(
             process.wait()
 
 
-def _configuration(base: Path, bundle: Path, port: int, engine_log: Path, policies: Path | None) -> str:
+def _configuration(
+    base: Path, bundles: Sequence[Path], port: int, engine_log: Path, policies: Path | None
+) -> str:
     # JSON's strings and numbers are TOML's too.
     return "\n".join(
         (
@@ -72,8 +78,7 @@ def _configuration(base: Path, bundle: Path, port: int, engine_log: Path, polici
             f"device = {json.dumps(_device())}",
             "max_model_len = 2048",
             f"log = {json.dumps(str(engine_log.resolve()))}",
-            "[[adapters]]",
-            f"bundle = {json.dumps(str(bundle.resolve()))}",
+            *(f"[[adapters]]\nbundle = {json.dumps(str(bundle.resolve()))}" for bundle in bundles),
             "",
         )
     )

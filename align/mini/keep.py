@@ -1,30 +1,29 @@
-"""What the repository keeps of a run on the lab: its measured bundle, and how the training went."""
+"""What the repository keeps of a run on the lab: its measured bundles, and how their trainings went."""
 
 import os
 import shutil
 from pathlib import Path
 
 from align.errors import RecipeError
-from align.mini.trained import PST_BUNDLE, PST_CURVE, WEIGHTS
-from align.stages import bundle, sft
+from align.mini.trained import WEIGHTS, curve_of
+from align.stages import bundle, sft, srpo
+from align.stages.training import ADAPTER
+from align.train.curve import CURVE_FILE
 from policies.bundle import CONFIG_FILE, MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_bundle
 
+_STAGE_OF_SEED = {"srpo": srpo.STAGE, "sft": sft.STAGE}
+"""The last training that a bundle went through, by the seeds that its manifest names."""
 
-def keep(run: Path, kept_bundle: Path = PST_BUNDLE, kept_curve: Path = PST_CURVE) -> Manifest:
-    """Put a run's bundle and loss curve where demo and tests look for them, in place of those kept before."""
-    from align.train.sft import CURVE_FILE  # imports torch
 
-    made = _bundle_of(run)
-    manifest = read_bundle(made)
-    if manifest.report_card is None:
-        raise RecipeError(f"{made} has no report card: finish the run, then keep it")
-    curve = run / sft.STAGE / sft.ADAPTER / CURVE_FILE
-    if not curve.is_file():
-        raise RecipeError(f"{curve} is missing: make the adapter again with --from {sft.STAGE}")
-    check_writable(kept_bundle.parent)
-    _replace_file(curve, kept_curve)
-    _replace_bundle(made, kept_bundle)
-    return manifest
+def keep(run: Path, kept: Path = WEIGHTS) -> list[Manifest]:
+    """Put a run's bundles and loss curves where demo and tests look, in place of those kept before."""
+    made = {directory: _measured(directory) for directory in _bundles_of(run)}
+    curves = {directory: _curve_of(run, manifest) for directory, manifest in made.items()}
+    check_writable(kept)
+    for directory, manifest in made.items():
+        _replace_file(curves[directory], curve_of(kept / manifest.name))
+        _replace_bundle(directory, kept / manifest.name)
+    return list(made.values())
 
 
 def check_writable(directory: Path = WEIGHTS) -> None:
@@ -33,11 +32,26 @@ def check_writable(directory: Path = WEIGHTS) -> None:
         raise RecipeError(f"{directory} cannot be written to: use a checkout of your own")
 
 
-def _bundle_of(run: Path) -> Path:
+def _bundles_of(run: Path) -> list[Path]:
     manifests = sorted((run / bundle.STAGE).glob(f"[!.]*/{MANIFEST_FILE}"))
-    if len(manifests) != 1:
-        raise RecipeError(f"{run} holds {len(manifests)} bundles where a finished run has one")
-    return manifests[0].parent
+    if not manifests:
+        raise RecipeError(f"{run} holds no bundle: finish the run, then keep it")
+    return [manifest.parent for manifest in manifests]
+
+
+def _measured(directory: Path) -> Manifest:
+    manifest = read_bundle(directory)
+    if manifest.report_card is None:
+        raise RecipeError(f"{directory} has no report card: finish the run, then keep it")
+    return manifest
+
+
+def _curve_of(run: Path, manifest: Manifest) -> Path:
+    stage = next(stage for seed, stage in _STAGE_OF_SEED.items() if seed in manifest.seeds)
+    curve = run / stage / ADAPTER / CURVE_FILE
+    if not curve.is_file():
+        raise RecipeError(f"{curve} is missing: make the adapter again with --from {stage}")
+    return curve
 
 
 def _replace_file(source: Path, target: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import PositiveFloat, PositiveInt, ValidationError
 
 from align.errors import RecipeError
-from align.recipe_tables import Sft, Share, Table
+from align.table import Share, Table
+from align.training_tables import Sft
 
 DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "mini-base.toml"
 

@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from align.records import Categorised, Description, Query
+from align.records import BY_SOURCE, Categorised, Description, Query
 from align.report.figures import Bars, Listing, bars, share
 from align.report.gather import NO_POLICY, NOT_STATED, Run, StageFolder, severity
 from align.report.histogram import histogram
 from align.report.sample import Sample
 from align.report.section import Body, Example
 from align.report.spelling import number, percent
-from align.stages.categorise import SOURCE
 
 _DISAGREEMENTS = 8
 
@@ -67,7 +66,7 @@ def categorise(stage: StageFolder, run: Run) -> Body:
         by[row.by] += 1
         sample.add(row.query_id, row)
         about = run.abouts.get(row.query_id)
-        if about and row.by != SOURCE and about.stated != NOT_STATED:
+        if about and row.by != BY_SOURCE and about.stated != NOT_STATED:
             judged[about.stated, category] += 1
     figures = (category_bars("Categories", found, run), bars("Who said so", by), _disagreements(judged, run))
     examples = tuple(_categorised(row, run) for row in sample.items)

@@ -4,10 +4,12 @@ A bar stands in a table beside its number, so a figure can be read without being
 places are in per cent of the track they are drawn on.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, TypeVar
 
+from align.records import FULL_MARK
 from align.report.histogram import Histogram
 from align.report.spelling import label, number
 
@@ -238,8 +240,8 @@ def _first(rows: tuple[T, ...], note: str) -> tuple[tuple[T, ...], str]:
 
 
 def _shade(mean: float) -> float:
-    """Half of the scale is enough: what is kept has full marks, so a mean of 3 is as bad as it gets."""
-    return min(100.0, 50 * (5 - mean))
+    """By the root, so that means near full marks, where most lie, differ as well as low ones."""
+    return 100 * math.sqrt((FULL_MARK - mean) / (FULL_MARK - 1))
 
 
 def quantiles(values: Sequence[int], at: Sequence[float]) -> tuple[int, ...]:

@@ -15,16 +15,10 @@ from pydantic import ValidationError
 from align.manifest import ORIGIN_FILE, StageManifest, read_manifest
 from align.records import Categorised, Dropped, Query, RecordError, Row, read_rows
 from align.report.sample import Sample
-from align.stages.asking import CALLS_FILE
-from align.stages.workspace import DROPPED_FILE, ROWS_FILE
+from align.stages.workspace import CALLS_FILE, DROPPED_FILE, JOURNEY, ROWS_FILE
 from align.teacher.tally import StageCalls
 from policies.catalog import load_catalog
 
-JOURNEY = (
-    "queries", "describe", "categorise", "trajectories", "gates", "score", "select",
-    "mine", "derive", "pairs", "sft", "bundle", "evaluate",
-)  # fmt: skip
-"""The order in which the report tells of stages; any other stage comes after them."""
 NO_POLICY = "no policy"
 """A categoriser found that none decides."""
 NOT_STATED = "not stated"
@@ -108,7 +102,7 @@ class Run:
 
     directory: Path
     stages: Mapping[str, StageFolder]
-    """Those that have begun, in the order of the report."""
+    """Those that have begun, in the order of the journey; any that it does not know come last."""
 
     @cached_property
     def policy_digests(self) -> tuple[str, ...]:

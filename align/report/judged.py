@@ -14,8 +14,7 @@ from align.report.sample import Sample
 from align.report.section import Body
 from align.report.spelling import number, percent
 from align.stages.ranking import fault
-from align.stages.score import SCORED_FILE
-from align.stages.workspace import ROWS_FILE
+from align.stages.workspace import ROWS_FILE, SCORED_FILE
 
 MARKS = tuple(str(mark) for mark in range(1, FULL_MARK + 1))
 T = TypeVar("T")

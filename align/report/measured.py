@@ -7,7 +7,7 @@ from align.report.figures import Listing
 from align.report.gather import Run, StageFolder
 from align.report.section import Body
 from align.report.spelling import number, percent
-from align.stages.evaluate import CARDS_FILE
+from align.stages.workspace import CARDS_FILE
 from policies.bundle import Interval, ReportCard
 
 _CARDS = TypeAdapter(dict[str, ReportCard])

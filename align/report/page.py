@@ -11,13 +11,14 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from align.errors import RecipeError
 from align.records import RecordError
 from align.report import answered, asked, judged, kept, measured, spelling
 from align.report.figures import Figure, bars, share
-from align.report.gather import JOURNEY, Drops, Run, StageFolder, drops_of, gather
+from align.report.gather import Drops, Run, StageFolder, drops_of, gather
 from align.report.section import Body
 from align.report.totals import totals
-from align.stages.workspace import ROWS_FILE
+from align.stages.workspace import JOURNEY, ROWS_FILE
 
 REPORT_FILE = "report.html"
 
@@ -79,15 +80,24 @@ def write_report(run_directory: Path, out: Path | None = None) -> Path:
     """Write the report of a run to `out`, or into the run directory; returns where it is.
 
     Atomic, and seconds of work for 15,500 queries. RecordError where there is no such directory, or where
-    a complete stage's rows cannot be read.
+    a complete stage's rows cannot be read; RecipeError where the page cannot be written.
     """
     run = gather(run_directory)
     path = out or run_directory / REPORT_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page(run), encoding="utf-8")
-    os.replace(partial, path)
+    if path.is_dir():
+        raise RecipeError(f"{path} is a directory: name the file that the report is to be")
+    _put(path, page(run))
     return path
+
+
+def _put(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise RecipeError(f"{path} cannot be written ({error.strerror}): name another file") from None
 
 
 def page(run: Run) -> str:

@@ -6,9 +6,7 @@ are what each stage's last attempt told.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from align.manifest import StageManifest
 from align.recipe import digest_of
@@ -16,11 +14,7 @@ from align.report.figures import Listing
 from align.report.gather import Run
 from align.report.spelling import label, money, number
 from align.teacher.ledger import Spending
-from align.teacher.store import STORE_FILE
-from align.teacher.store_file import named_faults, opened
-
-_SPENDING = """SELECT model, SUM(prompt_tokens), SUM(completion_tokens), SUM(money)
-               FROM charges GROUP BY model, money IS NULL ORDER BY model, money IS NULL"""
+from align.teacher.store import spending_of_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +60,14 @@ def totals(run: Run) -> Totals:
 
 
 def _spending(run: Run) -> list[Spending]:
-    path = run.directory / STORE_FILE
-    if path.is_file():
-        return _spending_of_all_attempts(path)
+    if (of_all_attempts := spending_of_run(run.directory)) is not None:
+        return of_all_attempts
     return [
         Spending(role, one.prompt_tokens, one.completion_tokens, one.money)
         for stage in run.stages.values()
         if stage.calls
         for role, one in stage.calls.by_role.items()
     ]
-
-
-def _spending_of_all_attempts(path: Path) -> list[Spending]:
-    with closing(opened(path)) as store, named_faults(path):
-        return [Spending(*row) for row in store.execute(_SPENDING).fetchall()]
 
 
 def _spent(spending: list[Spending], currency: str) -> str:

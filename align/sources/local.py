@@ -19,13 +19,14 @@ from pydantic import Field
 
 from align.errors import RecipeError
 from align.manifest import file_digest
-from align.recipe_tables import SourceTable, Table
+from align.recipe_tables import SourceTable
 from align.sources.about import About
 from align.sources.found import Found
 from align.sources.images import MAX_BYTES
 from align.sources.listed import inside
 from align.sources.tabular import SUFFIXES, Row, columns, place, rows
 from align.sources.web import Unavailable, fetch
+from align.table import Table
 
 AT_ONCE = 8
 """Images that are fetched side by side."""

@@ -6,10 +6,8 @@ desk's store before it is used, so a killed stage is simply run again: what was 
 """
 
 import asyncio
-import json
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -18,12 +16,11 @@ from align.recipe import Recipe
 from align.records import Dropped, DropReason, Row
 from align.stages.drops import check_share
 from align.stages.progress import progress
-from align.stages.workspace import Workspace
+from align.stages.workspace import CALLS_FILE, Workspace
 from align.teacher.desk import Asker, Desk, StageCalls, open_desk
 from align.teacher.reply import Reply, TeacherRejects, TeacherUnavailable
 from align.teacher.worker import Worker
 
-CALLS_FILE = "calls.json"
 FAILURES = frozenset({
     DropReason.REJECTED,
     DropReason.UNAVAILABLE,
@@ -215,10 +212,3 @@ def write_calls(folder: Path, calls: StageCalls) -> None:
     partial = folder / f".{CALLS_FILE}.partial"
     partial.write_text(calls.model_dump_json(indent=2) + "\n", encoding="utf-8")
     os.replace(partial, folder / CALLS_FILE)
-
-
-def read_calls(folder: Path) -> dict[str, Any] | None:
-    """What `write_calls` left, or None."""
-    with suppress(FileNotFoundError):
-        return dict(json.loads((folder / CALLS_FILE).read_text(encoding="utf-8")))
-    return None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from align.records import Categorised, DropReason, Query
+from align.records import BY_SOURCE, Categorised, DropReason, Query
 from align.stages import describe, queries
 from align.stages.asking import AskingStage, Drop, ask_all, reply_of
 from align.stages.pictures import image_part
@@ -12,7 +12,6 @@ from align.teacher.desk import Desk
 from policies.categorise import UnreadableCategory, categoriser_messages, category_schema, read_category
 
 STAGE = "categorise"
-SOURCE = "source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def items(workspace: Workspace) -> tuple[Uncategorised, ...]:
 async def work(item: Uncategorised, desk: Desk, workspace: Workspace) -> Categorised:
     """One category; Drop where the recipe leaves its policy out."""
     if workspace.recipe.categorise.trust_source and item.query.category:
-        found = Categorised(query_id=item.id, category=item.query.category, by=SOURCE)
+        found = Categorised(query_id=item.id, category=item.query.category, by=BY_SOURCE)
     elif workspace.recipe.roles.categoriser is None:
         raise Drop(DropReason.UNKNOWN_CATEGORY, "the source states none, and the recipe has no categoriser")
     else:

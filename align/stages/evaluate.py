@@ -14,28 +14,31 @@ from pathlib import Path
 from align.errors import RecipeError, StageAborted
 from align.manifest import file_digest
 from align.stages.base_model import base_directory
+from align.stages.bundle import STAGE as BUNDLES
 from align.stages.bundle import bundle_directory
-from align.stages.workspace import Made, Workspace
+from align.stages.bundle import wanted as bundles
+from align.stages.workspace import CARDS_FILE, Made, Workspace
 from policies.bundle import ReportCard, read_bundle
 
 STAGE = "evaluate"
-CARDS_FILE = "report_cards.json"
 
 
 def make(workspace: Workspace) -> Made:
-    """Measure the adapter, and the base model beside it; the card goes into the bundle's manifest."""
+    """Measure the adapters, and the base model beside them; the cards go into the bundles' manifests."""
     from align.train.bundle import attach_report_card  # imports torch
 
-    wanted, name = workspace.recipe.evaluate, workspace.recipe.bundle.name
+    wanted = workspace.recipe.evaluate
+    names = [bundle.name for bundle in bundles(workspace)]
     with _gateway(workspace) as base_url:
-        models = [model for model in (wanted.compare_with, name) if model]
+        models = [*([wanted.compare_with] if wanted.compare_with else []), *names]
         cards = {model: _measured(workspace, base_url, model) for model in models}
     _show(cards)
     path = workspace.folder(STAGE) / CARDS_FILE
     texts = {model: card.model_dump(mode="json") for model, card in cards.items()}
     path.write_text(json.dumps(texts, indent=2) + "\n", encoding="utf-8")
-    bundle = bundle_directory(workspace)
-    attach_report_card(bundle, read_bundle(bundle), cards[name])
+    for name in names:
+        directory = bundle_directory(workspace, name)
+        attach_report_card(directory, read_bundle(directory), cards[name])
     return Made(wanted.count, result_digest=file_digest(path))
 
 
@@ -50,8 +53,8 @@ def _gateway(workspace: Workspace) -> Iterator[str]:
     try:
         folder = workspace.folder(STAGE)
         documents = workspace.recipe.policy_documents
-        bundle = bundle_directory(workspace)
-        with served(base_directory(workspace), bundle, folder, policies=documents) as own_url:
+        directories = [bundle_directory(workspace, bundle.name) for bundle in bundles(workspace)]
+        with served(base_directory(workspace), directories, folder, policies=documents) as own_url:
             yield own_url
     except GatewayFailed as error:
         raise StageAborted(f"{STAGE}: {error}") from error
@@ -72,7 +75,7 @@ def _measured(workspace: Workspace, base_url: str, model: str) -> ReportCard:
     except (APIConnectionError, NotFoundError) as error:
         raise RecipeError(
             f"[evaluate] no gateway at {base_url} serves {model!r} ({error}): "
-            f"start one with the bundle {bundle_directory(workspace)} and run again"
+            f"start one with the bundles of {workspace.folder(BUNDLES)} and run again"
         ) from None
     except (TooManyUnscored, NothingScored) as error:
         raise StageAborted(f"{STAGE}: {model}: {error}") from error

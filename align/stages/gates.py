@@ -20,15 +20,28 @@ from policies.trace import read
 
 STAGE = "gates"
 
-_THE_DESCRIPTION = r"(?:the|this|given|provided)\s+(?:(?:image|picture|scene)\s+)?description"
-LEAKS = re.compile(
-    rf"\b{_THE_DESCRIPTION}\s+(?:says|states|mentions|shows|indicates|notes|tells|provided|given)\b"
-    rf"|\b(?:according\s+to|based\s+on|as\s+per|as\s+stated\s+in)\s+{_THE_DESCRIPTION}\b"
-    r"|\b(?:provided|given|supplied|above)\s+polic(?:y|ies)\b"
-    r"|\bpolic(?:y|ies)\s+(?:(?:that|which)\s+(?:was|were)\s+)?(?:provided|given|supplied|above)\b",
-    re.IGNORECASE,
+_PICTURE = r"(?:image|picture|photo|scene|visual)"
+_GIVEN = r"(?:provided|given|supplied)"
+_THE_DESCRIPTION = (
+    rf"(?:(?:the|this|that)\s+(?:(?:{_PICTURE}|{_GIVEN}|above|written|text(?:ual)?)\s+){{0,3}}|{_GIVEN}\s+)"
+    rf"description(?:\s+of\s+the\s+{_PICTURE})?"
 )
-"""Phrases that speak of what only a teacher gets; the student has a picture and a question."""
+_TELLS = r"(?:say|state|mention|show|indicate|note|tell|describe|depict|suggest|specif(?:y|ie)|read)"
+_LEAKS = (
+    rf"{_THE_DESCRIPTION}\s+(?:(?:also|only|clearly|explicitly)\s+)?{_TELLS}s",
+    rf"{_THE_DESCRIPTION}\s+(?:does\s+not|doesn['\u2019]t|did\s+not|didn['\u2019]t)\s+{_TELLS}",
+    rf"{_THE_DESCRIPTION}\s+(?:(?:that|which)\s+(?:is|was)\s+)?(?:{_GIVEN}|above)",
+    rf"(?:according\s+to|based\s+(?:up)?on|judging\s+(?:by|from)|(?:as\s+)?per)\s+{_THE_DESCRIPTION}",
+    rf"(?:as|is|are)\s+(?:stated|described|mentioned|noted|shown|given)\s+(?:in|by)\s+{_THE_DESCRIPTION}",
+    rf"(?:the|this|that)\s+(?:{_PICTURE}\s+)?{_GIVEN}\s+(?:{_PICTURE}\s+)?description",
+    rf"(?:{_GIVEN}|above)\s+polic(?:y|ies)",
+    rf"polic(?:y|ies)\s+(?:(?:that|which)\s+(?:was|were)\s+)?(?:{_GIVEN}|above)",
+)
+LEAKS = re.compile(rf"\b(?:{'|'.join(_LEAKS)})\b", re.IGNORECASE)
+"""Phrases that speak of what only a teacher gets; the student has a picture and a question.
+
+A description that somebody asks for or writes is not "the" one, so articles and verbs tell them apart.
+"""
 
 
 def make(workspace: Workspace) -> Made:

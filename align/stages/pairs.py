@@ -35,6 +35,8 @@ class Rejected:
 
     completion: str
     by: str
+    stage: str
+    """Which made it: a miner's model may be the adversary's, too."""
     kind: Kind
     decided_by: Priority
 
@@ -80,11 +82,11 @@ def _rejected(
     if reply and (priority := fault(reply.rounds)):
         refused = chosen.benign and _refuses_in_effect(reply)
         kind: Kind = "over_refusal" if refused else "contrastive"
-        yield Rejected(reply.completion, reply.miner, kind, priority)
+        yield Rejected(reply.completion, reply.miner, mine.STAGE, kind, priority)
     if derived and chosen.benign:
-        yield Rejected(derived.completion, derived.adversary, "over_refusal", "utility")
+        yield Rejected(derived.completion, derived.adversary, derive.STAGE, "over_refusal", "utility")
     elif derived:
-        yield Rejected(derived.completion, derived.adversary, "post_hoc", "safety")
+        yield Rejected(derived.completion, derived.adversary, derive.STAGE, "post_hoc", "safety")
 
 
 def _refuses_in_effect(reply: Mined) -> bool:
@@ -95,7 +97,7 @@ def _refuses_in_effect(reply: Mined) -> bool:
 def _pair(chosen: Eligible, rejected: Rejected, max_ratio: float, workspace: Workspace) -> Pair | Dropped:
     query = chosen.case.query
     pair = Pair(
-        id=f"{query.id} {rejected.kind} {rejected.by}",
+        id=f"{query.id} {rejected.kind} {rejected.stage} {rejected.by}",
         instruction=query.instruction,
         image=query.image,
         chosen=chosen.scored.completion,
@@ -142,7 +144,11 @@ def _balanced_kinds(pairs: Iterable[Pair], wanted: Pairs, seed: int) -> list[Pai
 
 def _takes(there_are: Mapping[Kind, int], shares: Mapping[Kind, float], count: int) -> dict[Kind, int]:
     """How many of each kind to take."""
-    takes = {kind: min(there_are[kind], round(count * share)) for kind, share in shares.items()}
+    takes = {kind: int(count * share) for kind, share in shares.items()}
+    left_over = sorted(shares, key=lambda kind: takes[kind] - count * shares[kind])
+    for kind in left_over[: max(0, count - sum(takes.values()))]:  # not rounded: the sum could exceed count
+        takes[kind] += 1
+    takes = {kind: min(there_are[kind], take) for kind, take in takes.items()}
     while sum(takes.values()) < min(count, sum(there_are.values())):
         takes[min((kind for kind in takes if takes[kind] < there_are[kind]), key=takes.__getitem__)] += 1
     return takes

@@ -5,7 +5,14 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 T = TypeVar("T")
 
@@ -18,12 +25,15 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(label: str, total: int | None, status: Callable[[], str] | None = None) -> Iterator[Advance]:
-    """A bar with rows and the time that is left; `status` is shown behind it, as it is at each row."""
+    """A bar with rows and the time that is left; `status` is shown behind it, as it is at each row.
+
+    Where nobody knows how many rows there are, it tells those that are done and the time that they took.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TimeElapsedColumn() if total is None else TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[status]}", style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -33,6 +43,8 @@ def progress(label: str, total: int | None, status: Callable[[], str] | None = N
             bar.update(task, advance=1, status=status() if status else "")
 
         yield advance
+        if total is None:
+            bar.update(task, total=bar.tasks[task].completed)
 
 
 def track(items: Iterable[T], label: str, total: int | None) -> Iterator[T]:

@@ -90,8 +90,7 @@ class _Intake:
             _announce(table)
         self._evaluated = frozenset(pixels for table in sources for pixels in _evaluation_pixels(table))
         for table in sources:
-            taken = self._of(table)
-            yield from track(taken, _name(table), table.count) if table.count else taken
+            yield from track(self._of(table), _name(table), table.count)
 
     def _of(self, table: Source) -> Iterator[Query]:
         count = 0

@@ -10,11 +10,10 @@ from align.stages import gates
 from align.stages.asking import AskingStage, ask_all
 from align.stages.cases import Case, cases
 from align.stages.scoring import Patience, marks
-from align.stages.workspace import Made, Workspace
+from align.stages.workspace import SCORED_FILE, Made, Workspace
 from align.teacher.desk import Desk
 
 STAGE = "score"
-SCORED_FILE = "scored.jsonl"
 
 
 @dataclass(frozen=True, slots=True)

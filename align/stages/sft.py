@@ -1,28 +1,22 @@
-"""Supervised fine-tuning as a stage: training rows in, an adapter out."""
+"""Stage 1 of PST in the graph: training rows in, an adapter out."""
 
-import shutil
-
-from align.errors import StageAborted
-from align.records import SftRow
 from align.stages import select
 from align.stages.base_model import base_directory
-from align.stages.workspace import Made, Workspace
-from policies.bundle import bundle_digest
+from align.stages.training import adapter_of, trained
+from align.stages.workspace import ROWS_FILE, Made, Workspace
 
 STAGE = "sft"
-ADAPTER = "adapter"
 
 
 def make(workspace: Workspace) -> Made:
-    """Train from the first step: an interrupted training leaves nothing that could be gone on with."""
-    from align.train.sft import TrainingFailed, train_adapter  # imports torch
+    """Supervised fine-tuning on the selected rows."""
+    from align.train.job import Job, Stage1
 
-    training = list(workspace.rows(select.STAGE, SftRow))
-    base = base_directory(workspace)
-    adapter = workspace.folder(STAGE) / ADAPTER
-    shutil.rmtree(adapter, ignore_errors=True)
-    try:
-        train_adapter(training, workspace.directory, workspace.recipe.sft, base, adapter)
-    except TrainingFailed as error:
-        raise StageAborted(f"{STAGE}: {error}") from error
-    return Made(len(training), result_digest=bundle_digest(adapter))
+    job = Job(
+        rows=workspace.folder(select.STAGE) / ROWS_FILE,
+        images_root=workspace.directory,
+        base=base_directory(workspace),
+        out=adapter_of(workspace, STAGE),
+        what=Stage1(settings=workspace.recipe.sft),
+    )
+    return trained(workspace, STAGE, job)

@@ -1,4 +1,8 @@
-"""What a stage is given and what it tells: the recipe, the run's folders, and a count of rows."""
+"""What a stage is given and what it tells: the recipe, the run's folders, and a count of rows.
+
+The names of stages and of the files that they leave are here too, for whoever reads a run's directory
+and makes none: this module knows no stage and nothing that asks or trains.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,8 +16,19 @@ from align.stages.drops import counted
 from policies.catalog import Catalog
 from policies.formats import FORMATS, ReasoningFormat
 
+JOURNEY = (
+    "queries", "describe", "categorise", "trajectories", "gates", "score", "select",
+    "mine", "derive", "pairs", "sft", "srpo", "bundle", "evaluate",
+)  # fmt: skip
+"""The stages in the order in which a row meets them, each with a folder of its name."""
 ROWS_FILE = "rows.jsonl"
 DROPPED_FILE = "dropped.jsonl"
+CALLS_FILE = "calls.json"
+"""What a stage's last attempt asked and spent."""
+SCORED_FILE = "scored.jsonl"
+"""Every trajectory that was scored, whether it is kept or not."""
+CARDS_FILE = "report_cards.json"
+"""The evaluation's cards by model."""
 
 RowT = TypeVar("RowT", bound=Row)
 

@@ -11,6 +11,7 @@ Knows nothing of roles, pace or money: who counts must be told what an attempt m
 import asyncio
 import io
 import random
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ HOPELESS = frozenset({401, 402, 404, 405})
 MAX_ERROR_CHARS = 300
 LARGE_BODY_BYTES = 1 << 20
 """From here on aiohttp wants a body as a file, so that sending it holds up nothing else."""
+SECONDS = re.compile(r"\d+(\.\d*)?", re.ASCII)
+"""`Retry-After` has whole seconds by its standard; some servers give fractions."""
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -153,16 +156,16 @@ def _wait(failed: int, retry_after_s: float | None) -> float:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """The header's two forms, seconds and a date; None for anything else."""
+    """The header's two forms, seconds (with a fraction, too) and a date; None for anything else."""
     if not retry_after:
         return None
-    if retry_after.isdecimal():
+    if SECONDS.fullmatch(retry_after):
         return float(retry_after)
     try:
-        due = parsedate_to_datetime(retry_after)
-    except ValueError:
+        due = parsedate_to_datetime(retry_after).astimezone(UTC)
+    except (ValueError, OverflowError):  # no date, or one beyond the calendar
         return None
-    return max(0.0, (due.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, (due - datetime.now(UTC)).total_seconds())
 
 
 __all__ = [

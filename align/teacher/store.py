@@ -47,7 +47,7 @@ _FIND = """SELECT text, finish_reason, refusal, prompt_tokens, completion_tokens
            FROM replies WHERE key = ?"""
 _FIND_REJECTION = "SELECT detail FROM rejections WHERE key = ?"
 _SPENDING = """SELECT model, SUM(prompt_tokens), SUM(completion_tokens), SUM(money)
-               FROM charges GROUP BY model, money IS NULL"""
+               FROM charges GROUP BY model, money IS NULL ORDER BY model, money IS NULL"""
 
 
 @dataclass(slots=True)
@@ -157,8 +157,7 @@ class Store:
             self._check()
 
     def _spending(self, path: Path) -> list[Spending]:
-        with named_faults(path):
-            return [Spending(*row) for row in self._readers[path].execute(_SPENDING).fetchall()]
+        return _spending(self._readers[path], path)
 
     def _check(self) -> None:
         if self._failed:
@@ -238,12 +237,29 @@ def absorb(directory: Path) -> None:
             remove(own)
 
 
+def spending_of_run(directory: Path) -> list[Spending] | None:
+    """What all attempts at a run have spent, by model; None where it has no store.
+
+    RecipeError where the file is not one.
+    """
+    path = directory / STORE_FILE
+    if not path.is_file():
+        return None
+    with closing(opened(path)) as file:
+        return _spending(file, path)
+
+
 def forget_rejections(directory: Path, stage: str) -> None:
     """Let a stage ask again what servers would not answer."""
     path = directory / STORE_FILE
     if path.exists():
         with closing(opened(path)) as file, named_faults(path):
             file.execute("DELETE FROM rejections WHERE stage = ?", (stage,))
+
+
+def _spending(file: sqlite3.Connection, path: Path) -> list[Spending]:
+    with named_faults(path):
+        return [Spending(*row) for row in file.execute(_SPENDING).fetchall()]
 
 
 def _again(error: StoreFailed | RecipeError) -> StoreFailed | RecipeError:

@@ -5,8 +5,11 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+from peft import PeftModel
 from transformers import AutoConfig
 
+from align.train.bases import load_base, load_processor
 from policies.bundle import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -65,6 +68,20 @@ def write_bundle(
     write_manifest(partial, manifest)
     os.replace(partial, out)
     return manifest
+
+
+def write_merged(base: Path, adapter: Path, out: Path) -> None:
+    """The whole model, the adapter merged into its weights, in bfloat16, with all that the base came with.
+
+    For engines that load no adapter for its architecture. `out` appears whole or not at all.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    for left_over in (partial, out):
+        shutil.rmtree(left_over, ignore_errors=True)
+    model = PeftModel.from_pretrained(load_base(base, torch.float32), adapter).merge_and_unload()
+    model.to(torch.bfloat16).save_pretrained(partial)
+    load_processor(base).save_pretrained(partial)
+    os.replace(partial, out)
 
 
 def attach_report_card(bundle: Path, manifest: Manifest, card: ReportCard) -> Manifest:

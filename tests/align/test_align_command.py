@@ -9,6 +9,8 @@ from PIL import Image
 
 from align.__main__ import main
 from align.mini import trained
+from align.run import STAGES
+from align.stages.workspace import JOURNEY
 from tests.align.recipes import write_recipe
 
 
@@ -16,6 +18,26 @@ def test_importing_the_command_loads_no_training_library() -> None:
     heavy = ("torch", "transformers", "trl")
     code = f"import sys, align.__main__; sys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_report_loads_nothing_that_asks_or_trains(tmp_path: Path) -> None:
+    assert (
+        main(["run", str(write_recipe(tmp_path / "small.toml")), "--to", "gates", "--out", str(tmp_path)])
+        == 0
+    )
+    heavy = ("aiohttp", "ray", "torch", "openai", "align.run", "align.stages.asking")
+    code = (
+        "import sys; from align.__main__ import main; "
+        f"done = main(['report', {str(tmp_path)!r}]); "
+        f"sys.exit(', '.join(name for name in {heavy} if name in sys.modules) or done)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == f"{tmp_path / 'report.html'}\n"
+
+
+def test_stages_are_told_by_the_names_and_in_the_order_in_which_they_run() -> None:
+    assert tuple(stage.name for stage in STAGES) == JOURNEY
 
 
 def test_a_run_ends_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

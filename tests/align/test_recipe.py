@@ -6,6 +6,7 @@ import pytest
 
 from align.errors import RecipeError
 from align.recipe import Recipe, digest_of, load_recipe
+from align.training_tables import Srpo, Training
 from tests.align.recipes import recipe
 
 MINI = Path(__file__).parents[2] / "align" / "recipes" / "mini.toml"
@@ -13,7 +14,10 @@ MINI = Path(__file__).parents[2] / "align" / "recipes" / "mini.toml"
 
 @pytest.mark.parametrize("path", [*sorted(MINI.parent.glob("[!m]*.toml")), MINI], ids=lambda path: path.stem)
 def test_the_shipped_recipes_are_valid(path: Path) -> None:
-    assert load_recipe(path).bundle.name.endswith("pst-sft")
+    bundle = load_recipe(path).bundle
+    assert bundle.sft.endswith("pst-sft")
+    assert bundle.srpo
+    assert bundle.srpo.endswith("pst")
 
 
 def test_a_packaged_recipe_is_found_by_its_short_name(
@@ -128,9 +132,54 @@ def test_the_recipes_keys_are_frozen() -> None:
         "gates.require_citation_of_category", "gates.language", "gates.max_dropped_share",
         "score.rounds", "score.unreadable_retries", "score.max_failed_share",
         "select.count", "select.benign_share", "select.min_count",
-        "sft.base", "sft.seed", "sft.rank", "sft.alpha", "sft.dropout", "sft.target_modules",
-        "sft.learning_rate", "sft.epochs", "sft.batch_size", "sft.warmup_share", "sft.precision",
-        "bundle.name",
+        "sft.base", "sft.rank", "sft.alpha", "sft.dropout", "sft.rslora", "sft.target_modules",
+        *(f"sft.{key}" for key in Training.model_fields),
+        "srpo", "launch",
+        "bundle.sft", "bundle.srpo", "bundle.merged",
         "evaluate.split", "evaluate.count", "evaluate.max_tokens", "evaluate.base_url",
         "evaluate.concurrency", "evaluate.compare_with",
     }  # fmt: skip
+    assert Training.model_fields.keys() == {
+        "seed", "learning_rate", "epochs", "batch_size", "micro_batch_size", "scheduler", "warmup_share",
+        "weight_decay", "max_grad_norm", "max_tokens", "max_dropped_share", "precision", "base_weights",
+        "gradient_checkpointing", "checkpoint_steps", "tensorboard",
+    }  # fmt: skip
+    assert Srpo.model_fields.keys() - Training.model_fields.keys() == {
+        "beta", "losses", "label_smoothing", "ld_alpha",
+    }  # fmt: skip
+
+
+SRPO = "[srpo]\nseed = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({'srpo = "pst"': ""}, "bundle.srpo is the name of what [srpo] trains: give both or neither"),
+        ({'srpo = "pst"': 'srpo = "pst-sft"'}, "sft and srpo must have different names"),
+        ({SRPO: SRPO + "losses = { sft = 1.0 }\n"}, "`sft` alone compares nothing"),
+        ({SRPO: SRPO + "losses = { robust = 1.0 }\n"}, "`robust` needs label_smoothing above 0"),
+        ({SRPO: SRPO + "losses = { dpo = 1.0 }\n"}, "srpo.losses.dpo"),
+        ({SRPO: SRPO + "label_smoothing = 0.5\n"}, "srpo.label_smoothing"),
+        ({SRPO: SRPO + "micro_batch_size = 3\n"}, "srpo.micro_batch_size = 3 does not divide"),
+        (
+            {"[bundle]": '[launch]\nconfig = "ddp"\nprocesses = 3\n\n[bundle]'},
+            "sft.batch_size = 8 cannot be shared evenly by 3 processes",
+        ),
+    ],
+)
+def test_training_tables_that_do_not_fit_are_told(
+    changes: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError) as told:
+        recipe(tmp_path, changes)
+    assert message in str(told.value)
+
+
+def test_pace_of_training_decides_no_adapter(tmp_path: Path) -> None:
+    slow = recipe(tmp_path, {SRPO: SRPO + "micro_batch_size = 2\ncheckpoint_steps = 5\n"})
+    assert slow.part("srpo") == recipe(tmp_path).part("srpo")
+    other = recipe(tmp_path, {SRPO: SRPO + "beta = 0.2\n"})
+    assert other.part("srpo") != slow.part("srpo")
+    assert (other.making(), other.part("making")) != (slow.making(), slow.part("making"))
+    assert other.making() == slow.making()

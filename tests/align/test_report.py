@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from align.__main__ import main
 from align.manifest import Origin, StageManifest, begin, write_manifest
 from align.records import (
     DIMENSIONS,
@@ -34,6 +35,7 @@ from align.records import (
     Usage,
     write_rows,
 )
+from align.report.figures import heat
 from align.report.histogram import HEIGHT, WIDTH, histogram, ratio_histogram
 from align.report.page import write_report
 from align.report.sample import Sample
@@ -575,12 +577,34 @@ def test_a_calls_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_the_report_can_be_written_elsewhere(tmp_path: Path) -> None:
+def test_the_report_can_be_written_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave(tmp_path / "run", "queries", [query(1)])
-    out = write_report(tmp_path / "run", tmp_path / "reports" / "one.html")
-    assert out == tmp_path / "reports" / "one.html"
+    out = tmp_path / "reports" / "one.html"
+    assert main(["report", str(tmp_path / "run"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
     assert "What is plant 1?" in out.read_text()
     assert not (tmp_path / "run" / "report.html").exists()
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "report.html").read_text() == out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("out", "told"), [("run", "is a directory"), ("run/queries/rows.jsonl/x", "name another")]
+)
+def test_a_place_where_no_report_can_be_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, told: str
+) -> None:
+    leave(tmp_path / "run", "queries", [query(1)])
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / out)]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
+
+
+def test_a_lower_mean_has_a_deeper_shade() -> None:
+    shades = heat("", ("a",) * 5, {"x": (1, (5.0, 4.9, 3.0, 2.0, 1.0))}).rows[0].shades
+    assert (shades[0], shades[-1]) == (0, 100)
+    assert sorted(set(shades)) == list(shades)
 
 
 @given(st.lists(st.integers(0, 10**7), min_size=1, max_size=200))

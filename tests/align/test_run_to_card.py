@@ -1,4 +1,4 @@
-"""The last three stages with training and gateway scripted: adapter, bundle and report card hang together."""
+"""The last stages with training and gateway scripted: adapters, bundles and report cards hang together."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from align.mini.oracle import Oracle, read_messages
 from align.mini.replies import oracle_trace
 from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
 from align.mini.world import situations
-from align.recipe_tables import Sft
-from align.records import SftRow
+from align.records import Dropped, Pair, SftRow
 from align.run import Span, run
 from align.stages.base_model import base_digest
 from align.stages.workspace import Workspace
+from align.training_tables import Training
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
 from policies.catalog import load_catalog
 from tests.align.recipes import recipe
@@ -43,17 +43,23 @@ def training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Path, Path]]:
     history: list[tuple[int, Path, Path]] = []
 
     def train_adapter(
-        rows: Sequence[SftRow], images_root: Path, settings: Sft, base: Path, out: Path
-    ) -> list[float]:
+        rows: Sequence[SftRow | Pair], images_root: Path, settings: Training, base: Path, *adapters: Path
+    ) -> tuple[list[float], list[Dropped]]:
         assert all((images_root / row.image).is_file() for row in rows)
-        out.mkdir(parents=True)
-        (out / CONFIG_FILE).write_text(json.dumps({"r": settings.rank}))
+        *before, out = adapters
+        assert all(read_weights(adapter) == b"weights" for adapter in before)
+        (out / CONFIG_FILE).write_text(json.dumps({"learning_rate": settings.learning_rate}))
         (out / WEIGHTS_FILE).write_bytes(b"weights")
         history.append((len(rows), base, out))
-        return [1.0]
+        return [1.0], []
 
     monkeypatch.setattr("align.train.sft.train_adapter", train_adapter)
+    monkeypatch.setattr("align.train.srpo.prefer", train_adapter)
     return history
+
+
+def read_weights(adapter: Path) -> bytes:
+    return (adapter / WEIGHTS_FILE).read_bytes()
 
 
 class Gateway:
@@ -124,33 +130,41 @@ def changes(base: Path, url: str) -> dict[str, str]:
     }
 
 
-def test_a_whole_run_ends_with_a_bundle_that_carries_its_report_card(
+def test_a_whole_run_ends_with_two_bundles_that_carry_their_report_cards(
     base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
 ) -> None:
     gateway = Gateway()
     settings = recipe(tmp_path, changes(base, start(gateway)))
     run(settings, tmp_path / "run")
     run(settings, tmp_path / "run")
-    assert training == [(20, base, tmp_path / "run" / "sft" / "adapter")]
-    assert gateway.models == {"base", "pst-sft"}
+    assert training == [
+        (20, base, tmp_path / "run" / "sft" / "adapter"),
+        (24, base, tmp_path / "run" / "srpo" / "adapter"),
+    ]
+    assert gateway.models == {"base", "pst-sft", "pst"}
     manifest = read_bundle(tmp_path / "run" / "bundle" / "pst-sft")
     assert (manifest.name, manifest.base.id) == ("pst-sft", "base-model")
     assert manifest.policy_digest == load_catalog().digest
     assert manifest.seeds == {"data": 1, "sft": 1}
+    pst = read_bundle(tmp_path / "run" / "bundle" / "pst")
+    assert pst.seeds == {"data": 1, "sft": 1, "srpo": 1}
+    assert pst.recipe_digest != manifest.recipe_digest
+    assert pst.data_digest != manifest.data_digest
     cards = json.loads((tmp_path / "run" / "evaluate" / "report_cards.json").read_text())
-    assert set(cards) == {"base", "pst-sft"}
+    assert set(cards) == {"base", "pst-sft", "pst"}
     card = manifest.report_card
     assert card
+    assert pst.report_card
     assert (card.n, card.unscored, card.harmful_rate.value, card.parsed.value) == (12, 0, 0.0, 1.0)
 
 
-def test_without_a_gateway_the_run_says_which_bundle_to_serve_and_goes_on_later(
+def test_without_a_gateway_the_run_says_which_bundles_to_serve_and_goes_on_later(
     base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match=r"no gateway at http://127.0.0.1:9/v1 serves 'base'"):
         run(recipe(tmp_path, changes(base, "http://127.0.0.1:9/v1")), tmp_path / "run")
     run(recipe(tmp_path, changes(base, start(Gateway()))), tmp_path / "run")
-    assert len(training) == 1
+    assert len(training) == 2
 
 
 def test_replies_that_cannot_be_scored_give_no_report_card(
@@ -202,12 +216,12 @@ def test_an_adapter_is_stale_once_the_base_model_is_another(
     (base / "README.md").write_text("about")
     (base / "model.safetensors").touch()
     run(settings, tmp_path / "run", Span(last="bundle"))
-    assert len(training) == 1
+    assert len(training) == 2
     (base / "model.safetensors").write_bytes(b"two")
     with pytest.raises(StaleStage, match=r"sft was made before these changed: base model\..* --from sft"):
         run(settings, tmp_path / "run", Span(last="bundle"))
     run(settings, tmp_path / "run", Span("sft", "bundle"))
-    assert len(training) == 2
+    assert len(training) == 4
 
 
 @pytest.mark.parametrize("part", ["tower.safetensors", "reasoner/adapter_model.safetensors"])

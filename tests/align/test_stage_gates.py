@@ -89,6 +89,51 @@ def test_each_fault_has_its_reason(completion: str, expected: DropReason | None)
     assert reason("P19", trajectory(completion)) is expected
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "According to the given description, it is a bomb.",
+        "The provided description names a bomb.",
+        "The given image description names a bomb.",
+        "Based on the description above, it is a bomb.",
+        "Based on the above description, it is a bomb.",
+        "Based upon the provided textual description, it is a bomb.",
+        "The image description states that it is a bomb.",
+        "The scene description clearly indicates a bomb.",
+        "The description does not mention a person.",
+        "The description doesn\u2019t say where it is.",
+        "The description of the picture specifies a bomb.",
+        "A bomb is mentioned in the description.",
+        "As described in the description of the scene, it is a bomb.",
+        "Judging from the description, it is a bomb.",
+        "The description that was provided names a bomb.",
+        "Per the image description, it is a bomb.",
+    ],
+)
+def test_talk_of_the_description_that_only_a_teacher_got_is_dropped(words: str) -> None:
+    assert reason("P19", trajectory(GOOD.replace("A bomb kills.", words))) is DropReason.LEAKS_PROMPT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The user asks to give a description of the dog.",
+        "A short description of the dog follows.",
+        "A short description shows respect.",
+        "I can provide a description of the dog.",
+        "Given a description of the dog, anybody could find it.",
+        "The description of the dog should be short.",
+        "The user wants a description that mentions the price.",
+        "Alt text is an image description for people who cannot see.",
+        "Here is a description based on the picture.",
+        "They describe the picture as given.",
+        "No policy speaks of dogs.",
+    ],
+)
+def test_a_description_that_somebody_asks_for_or_writes_is_no_leak(words: str) -> None:
+    assert reason("P19", trajectory(GOOD.replace("A bomb kills.", words))) is None
+
+
 def test_a_reply_that_was_cut_off_is_dropped_even_if_it_reads_well() -> None:
     assert reason("P19", trajectory(GOOD, finish="length")) is DropReason.CUT_OFF
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -289,6 +290,16 @@ def test_the_licence_is_shown_before_anything_is_read(
         queries.make(workspace(tmp_path, beavertails(root)))
     said = capsys.readouterr().err
     assert "queries: beavertails-v train: licence cc-by-nc-4.0; rows made from it and adapters" in said
+
+
+def test_the_rows_of_every_source_are_told_whether_its_number_was_known_or_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = sets.beavertails(tmp_path / "set")
+    made(workspace(tmp_path, beavertails(root, count=1), ours(tmp_path / "data", {}, {}, {})))
+    said = capsys.readouterr().err
+    assert re.search(r"^beavertails-v train \S+ 1/1 ", said, re.MULTILINE)
+    assert re.search(r"^ours train \S+ 3/3 ", said, re.MULTILINE)
 
 
 def test_rows_carry_the_licence_of_their_source(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from align.errors import RecipeError
 from align.records import Usage
-from align.teacher.client import Client, Transient, patiently
+from align.teacher.client import LONGEST_WAIT_S, Client, Transient, patiently
 from align.teacher.reply import Reply, TeacherRejects, TeacherUnavailable
 from align.teacher.request import Request
 from tests.align.scripted_teacher import GOOD, Scripted, ScriptedTeacher
@@ -78,7 +78,28 @@ async def test_a_date_in_retry_after_is_understood() -> None:
     assert 15 <= waits[0] <= 20.5
 
 
-@pytest.mark.parametrize("header", ["soon", "-3", "1.5", ""])
+@pytest.mark.parametrize(("header", "least"), [("1.37", 1.37), ("2.", 2.0), ("0.9", 0.9)])
+async def test_a_pause_of_fractions_of_a_second_is_kept(header: str, least: float) -> None:
+    reply, _, waits = await ask(Scripted(status=429, headers={"Retry-After": header}), Scripted())
+    assert reply == WHOLE
+    assert least <= waits[0] <= least + 0.5
+
+
+async def test_a_date_that_is_past_asks_for_no_pause() -> None:
+    old = "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert (await failure(Scripted(status=429, headers={"Retry-After": old}))).retry_after_s == 0
+
+
+@pytest.mark.parametrize("header", ["1e9999", "9" * 400, "99999999999.5", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_no_pause_that_a_server_can_ask_for_is_waited_for_beyond_the_longest(header: str) -> None:
+    _, _, waits = await ask(Scripted(status=429, headers={"Retry-After": header}), retries=1)
+    assert all(wait <= LONGEST_WAIT_S for wait in waits)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["soon", "-3", "", "nan", "inf", "1e3", "1_0", "0x10", ".", "1.5.2", "Fri, 31 Dec 9999 23:59:59 -2359"],
+)
 async def test_an_unreadable_retry_after_counts_as_none(header: str) -> None:
     reply, _, waits = await ask(Scripted(status=429, headers={"Retry-After": header}), Scripted())
     assert reply == WHOLE

@@ -13,7 +13,7 @@ from align.records import Usage
 from align.teacher import store_file
 from align.teacher.ledger import Charge, Spending
 from align.teacher.reply import Reply, TeacherRejects
-from align.teacher.store import Store, absorb, forget_rejections, open_store
+from align.teacher.store import Store, absorb, forget_rejections, open_store, spending_of_run
 from align.teacher.store_file import StoreFailed
 from align.teacher.worker import Worker
 
@@ -200,6 +200,19 @@ async def test_a_file_that_is_no_store_stops_the_run_and_is_left_as_it_is(
     with pytest.raises(RecipeError, match=message):
         forget_rejections(tmp_path, "score")
     assert path.read_bytes() == content
+
+
+async def test_what_a_run_has_spent_is_told_by_model_over_all_attempts(tmp_path: Path) -> None:
+    assert spending_of_run(tmp_path) is None
+    assert not (tmp_path / "calls.sqlite").exists()
+    for attempt in range(2):
+        async with open_store(tmp_path, "score", ALONE) as store:
+            await store.keep(REPLY, charge(attempt))
+            store.note(replace(charge(10 + attempt), model="a", money=None))
+    assert spending_of_run(tmp_path) == [Spending("a", 22, 14, None), Spending("m", 22, 14, 1.0)]
+    (tmp_path / "calls.sqlite").write_bytes(b"no database at all")
+    with pytest.raises(RecipeError, match=r"calls.sqlite is damaged"):
+        spending_of_run(tmp_path)
 
 
 async def test_a_file_damaged_in_its_middle_stops_the_run_where_that_is_read(tmp_path: Path) -> None:

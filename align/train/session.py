@@ -1,0 +1,104 @@
+"""One training from its first step, or its last checkpoint, to an adapter on disk."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from align.stages.progress import progress
+from align.train.adapter import check_language_only, save_adapter
+from align.train.arguments import CHECKPOINTS, last_checkpoint
+from align.train.curve import steps_of, write_csv, write_curve
+from align.train.watched import EarlyEnd, GradientWatch
+
+_WRITING_FAILED = ("file write failed", "unexpected pos", "No space left")
+"""How torch says that a file could not be written: as a plain RuntimeError."""
+
+
+def run_session(trainer: Trainer, out: Path, label: str, stop_after: int | None = None) -> list[float]:
+    """Train, and leave adapter and curve in `out`; the loss per step.
+
+    TrainingFailed on a loss or gradient that is no number; checkpoints stay then. OSError on a full disk.
+    """
+    check_language_only(trainer.accelerator.unwrap_model(trainer.model))
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(GradientWatch())
+    if stop_after is not None:
+        trainer.add_callback(EarlyEnd(stop_after))
+    with _Shown(label, out) as shown, _disk_faults(out):
+        trainer.add_callback(shown)
+        trainer.train(resume_from_checkpoint=last_checkpoint(out))
+        if trainer.args.should_save:
+            save_adapter(trainer.accelerator.unwrap_model(trainer.model), out)
+    steps = steps_of(trainer.state.log_history)
+    if trainer.args.should_save:
+        write_curve(steps, out)
+        shutil.rmtree(out / CHECKPOINTS)
+    trainer.accelerator.wait_for_everyone()
+    return [step["loss"] for step in steps]
+
+
+class _Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """A bar with the time that is left and the last loss; the curve so far, at every checkpoint."""
+
+    def __init__(self, label: str, out: Path) -> None:
+        self._label = label
+        self._out = out
+        self._stack = ExitStack()
+        self._told = ""
+
+    def __enter__(self) -> "_Shown":
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._stack.close()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        if state.is_world_process_zero:
+            bar = progress(self._label, state.max_steps, status=lambda: self._told)
+            self._advance = self._stack.enter_context(bar)
+            for _step in range(state.global_step):
+                self._advance()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        if state.is_world_process_zero:
+            self._advance()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: object,
+    ) -> None:
+        if logs and "loss" in logs:
+            margin = f", margin {logs['rewards/margins']:.3f}" if "rewards/margins" in logs else ""
+            self._told = f"loss {logs['loss']:.4f}{margin}"
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        if state.is_world_process_zero:
+            write_csv(steps_of(state.log_history), self._out)
+
+
+@contextmanager
+def _disk_faults(out: Path) -> Iterator[None]:
+    """What safetensors and torch say about a full disk, as the OSError that it is."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if isinstance(error, SafetensorError) or any(sign in str(error) for sign in _WRITING_FAILED):
+            raise OSError(errno.ENOSPC, f"cannot be written ({error})", str(out)) from error
+        raise

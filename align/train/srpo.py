@@ -1,0 +1,78 @@
+"""Stage 2: Safety Reasoning Preference Optimization, which is DPO on chosen and rejected reasoning, with TRL.
+
+L = -E log sigmoid(beta * [log pi/pi_ref(chosen) - log pi/pi_ref(rejected)]) (PST, stage 2; DPO, eq. 7).
+Stage 1's adapter is trained further; a frozen copy of it is the reference, so both stand at the same place
+at the first step: all rewards are 0 and the loss is ln 2.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
+
+from align.records import Dropped, Pair
+from align.train.adapter import config_of, going_on_with
+from align.train.arguments import arguments
+from align.train.base import Prepared, prepared
+from align.train.bases import preference_collator
+from align.train.rows import Collator, as_dataset, fitting, preference_rows
+from align.train.session import run_session
+from align.train.watched import Watched
+from align.training_tables import Srpo
+
+LABEL = "srpo"
+
+
+class WatchedDPO(Watched, DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
+    """TRL's trainer, watched."""
+
+
+def prefer(
+    pairs: Sequence[Pair],
+    images_root: Path,
+    settings: Srpo,
+    base: Path,
+    sft_adapter: Path,
+    out: Path,
+    *,
+    stop_after: int | None = None,
+) -> tuple[list[float], list[Dropped]]:
+    """Train `sft_adapter` further; writes to `out` as stage 1 does. The loss per step, and pairs left out."""
+    trainer, dropped = srpo_trainer(pairs, images_root, settings, base, sft_adapter, out)
+    return run_session(trainer, out, LABEL, stop_after), dropped
+
+
+def srpo_trainer(
+    pairs: Sequence[Pair], images_root: Path, settings: Srpo, base: Path, sft_adapter: Path, out: Path
+) -> tuple[WatchedDPO, list[Dropped]]:
+    """The trainer, ready for its first step, and the pairs that it cannot take."""
+    out.mkdir(parents=True, exist_ok=True)
+    ready = prepared(base)
+    collator = Collator(_collator(ready), images_root)
+    kept, dropped, longest = fitting(preference_rows(pairs), collator, LABEL, settings)
+    lora = config_of(sft_adapter)
+    ready.check_memory(
+        settings, longest, sequences=2, adapters=2, rank=lora["r"], targets=lora["target_modules"]
+    )
+    trainer = WatchedDPO(
+        model=going_on_with(ready.load(settings), sft_adapter),
+        args=DPOConfig(
+            **arguments(settings, out, len(kept)),
+            beta=settings.beta,
+            loss_type=list(settings.losses),
+            loss_weights=list(settings.losses.values()),
+            label_smoothing=settings.label_smoothing,
+            ld_alpha=settings.ld_alpha,
+        ),
+        train_dataset=as_dataset(kept),
+        data_collator=collator,
+        processing_class=ready.processor,
+    )
+    return trainer, dropped
+
+
+def _collator(ready: Prepared) -> DataCollatorForVisionPreference:
+    return preference_collator(ready.kind, ready.processor) or DataCollatorForVisionPreference(
+        processor=ready.processor
+    )
