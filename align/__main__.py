@@ -1,4 +1,4 @@
-"""`python -m align`: run a recipe or say what it would cost, list the sources, and the lab's own tools.
+"""`python -m align`: run a recipe or say what it would cost, list the sources, look where models look, and the lab's own tools.
 
 Exit status: 0 done; 1 a stage gave up (too many rows dropped, training failed); 2 something that the
 user can fix, said in one line; 130 interrupted. After 1 and 130 the same command goes on.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from align.errors import RecipeError, StageAborted
 from align.manifest import StaleStage
+from align.attention.command import add_parser as add_attention
 from align.mini.trained import WEIGHTS
 from align.recipe import load_recipe
 from align.records import RecordError
@@ -155,6 +156,7 @@ def _parser() -> ArgumentParser:
     sources = commands.add_parser("sources", help="list where queries can come from, with licences")
     sources.add_argument("--json", action="store_true", help="for programs")
     sources.set_defaults(command=_sources)
+    add_attention(commands)
     lab = commands.add_parser("mini", help="the lab: base model, scenes, scripted teacher")
     tools = lab.add_subparsers(required=True, metavar="tool")
     _add_base(tools.add_parser("base", help="write the lab's base model as a checkpoint"))

@@ -6,6 +6,7 @@ Language layers only: vLLM loads an adapter that touches the vision tower and si
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from trl import SFTConfig, SFTTrainer
@@ -26,6 +27,12 @@ LABEL = "sft"
 
 class WatchedSFT(Watched, SFTTrainer):  # type: ignore[misc]  # TRL is untyped here
     """TRL's trainer, watched."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        # Qwen2.5-VL and others declare that their own loss takes no count of tokens, and transformers then
+        # gives none to TRL's: micro-batches would weigh the same however long their rows are.
+        self.model_accepts_loss_kwargs = True
 
 
 def train_adapter(

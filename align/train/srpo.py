@@ -8,11 +8,12 @@ at the first step: all rewards are 0 and the loss is ln 2.
 from collections.abc import Sequence
 from pathlib import Path
 
+from peft import PeftModel
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from align.records import Dropped, Pair
-from align.train.adapter import config_of, going_on_with
+from align.train.adapter import TRAINED, config_of, going_on_with
 from align.train.arguments import arguments
 from align.train.base import Prepared, prepared
 from align.train.bases import preference_collator
@@ -25,7 +26,17 @@ LABEL = "srpo"
 
 
 class WatchedDPO(Watched, DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
-    """TRL's trainer, watched."""
+    """TRL's trainer, watched, and resumed right."""
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PeftModel | None = None) -> None:
+        """Also the adapter that is trained: transformers 5.19 loads those in sub-folders, TRL's `ref` alone.
+
+        The run would otherwise go on from stage 1's adapter with a schedule half spent, and nobody would see.
+        """
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):  # whose states hold all adapters
+            trained = self.accelerator.unwrap_model(model or self.model)
+            trained.load_adapter(resume_from_checkpoint, TRAINED, is_trainable=True)
 
 
 def prefer(

@@ -24,6 +24,7 @@ from align.train.bases import (
     touches_tower,
 )
 from align.train.errors import TrainingFailed
+from align.train.template import check_template
 from policies.formats import FORMATS
 from tests.align.tiny_bases import TINY, tiny_base
 
@@ -246,3 +247,24 @@ def test_the_other_bases_keep_trls_own_collators(base: Path) -> None:
     made = completion_collator(kind, processor), preference_collator(kind, processor)
     kinds = (DataCollatorForVisionLanguageModeling, DataCollatorForVisionPreference)
     assert [isinstance(collator, type_) for collator, type_ in zip(made, kinds, strict=True)] == [own, own]
+
+
+def test_every_familys_template_fits_its_reasoning_format(base: Path) -> None:
+    check_template(base, load_processor(base), FORMATS[kind_of(base).reasoning_format])
+
+
+@pytest.mark.parametrize(
+    ("base", "reasoning_format", "fault"),
+    [
+        ("Qwen3VLForConditionalGeneration", "think", "begins every reply with <think>"),
+        ("Qwen2_5_VLForConditionalGeneration", "think_prefilled", "does not begin every reply with <think>"),
+        # Only the wrapper of an answer stops GLM: the template writes nothing after a reply.
+        ("Glm4vForConditionalGeneration", "think", "would never stop"),
+    ],
+    indirect=["base"],
+)
+def test_a_format_that_does_not_fit_the_template_is_refused(
+    base: Path, reasoning_format: str, fault: str
+) -> None:
+    with pytest.raises(TrainingFailed, match=fault):
+        check_template(base, load_processor(base), FORMATS[reasoning_format])

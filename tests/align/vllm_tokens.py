@@ -7,6 +7,7 @@ go to. vLLM is imported once, which is most of its start, and every process is a
 A process that fails leaves no file; its fault is on standard error.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -67,6 +68,7 @@ def main() -> None:
     os.environ.update(ENVIRONMENT)
     requests = json.loads(Path(sys.argv[1]).read_text())
     import_vllm([request["base"] for request in requests])
+    gc.freeze()  # vLLM collects garbage at every turn; what was imported is none
     for request in requests:
         process = multiprocessing.get_context("fork").Process(target=generate, args=(request,))
         process.start()
