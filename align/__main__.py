@@ -1,4 +1,4 @@
-"""`python -m align`: run a recipe or say what it would cost, list the sources, look where models look, and the lab's own tools.
+"""`python -m align`: run a recipe or say what it would cost, list sources, measure attention, run the lab.
 
 Exit status: 0 done; 1 a stage gave up (too many rows dropped, training failed); 2 something that the
 user can fix, said in one line; 130 interrupted. After 1 and 130 the same command goes on.
@@ -13,9 +13,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from align.attention.command import add_parser as add_attention
 from align.errors import RecipeError, StageAborted
 from align.manifest import StaleStage
-from align.attention.command import add_parser as add_attention
 from align.mini.trained import WEIGHTS
 from align.recipe import load_recipe
 from align.records import RecordError

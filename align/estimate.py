@@ -3,17 +3,18 @@
 Prompts are built as the stages build them and measured; how many rows come through and how long replies
 are is assumed (`[expect]`) where no stage has measured it, and bounded beside it by the most there can be.
 What an unfinished stage has kept since it was begun is taken off. Older replies are not: the stage may
-have been begun anew because it asks something else.
+have been begun anew because it asks something else. Which stages would be made again is told by whoever
+knows their graph.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from statistics import fmean
 
 from align.errors import RecipeError
-from align.manifest import ORIGIN_FILE, read_manifest
+from align.manifest import ORIGIN_FILE, StageManifest, read_manifest
 from align.prompts import ATTENUATED, adversary_messages, describer_messages, scorer_messages
 from align.recipe_tables import Role
 from align.records import Query
@@ -49,6 +50,8 @@ class Load:
     money: float | None
     most_money: float | None
     """None where the model has no price."""
+    again: bool
+    """Whether the stage is made again: then replies may be there that answer it and are not taken off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,52 +64,85 @@ class _Share:
     most: float
 
 
-def estimate(workspace: Workspace) -> list[Load]:
-    """Every stage that is not complete, role by role."""
-    rows = _queries(workspace)
-    shares = [share for share in _shares(workspace) if not _complete(workspace, share.stage)]
-    return [_load(workspace, share, rows) for share in shares]
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """A run as it stands, and what of it would not be left standing."""
+
+    workspace: Workspace
+    again: Mapping[str, bool]
+
+    def stands(self, stage: str) -> StageManifest | None:
+        """The manifest of a stage that is complete and is not made again."""
+        return None if stage in self.again else read_manifest(self.workspace.folder(stage))
+
+    def kept(self, share: _Share, model: str) -> int:
+        """0 where the stage was not begun: what its earlier makings left may answer nothing of this one."""
+        again = share.stage in self.again
+        if again and not self.again[share.stage]:
+            return 0
+        try:
+            began = (self.workspace.folder(share.stage) / ORIGIN_FILE).stat().st_mtime
+        except FileNotFoundError:
+            return 0
+        return kept_requests(
+            self.workspace.directory,
+            stage=share.stage,
+            role=share.role,
+            model=model,
+            since=datetime.fromtimestamp(int(began), UTC).isoformat(),
+            rejections=not again,  # whoever makes a stage again forgets them
+        )
 
 
-def _complete(workspace: Workspace, stage: str) -> bool:
-    return read_manifest(workspace.folder(stage)) is not None
+def estimate(workspace: Workspace, again: Mapping[str, bool]) -> list[Load]:
+    """Every stage that is not complete, role by role.
+
+    `again` names the stages that would be discarded and made again, and tells of each whether it is
+    certain to ask the same: only then what it has kept is taken off.
+    """
+    outlook = _Outlook(workspace, again)
+    rows = _queries(outlook)
+    shares = [share for share in _shares(outlook, rows) if not outlook.stands(share.stage)]
+    return [_load(outlook, share, rows) for share in shares]
 
 
-def _queries(workspace: Workspace) -> int:
-    manifest = read_manifest(workspace.folder(queries.STAGE))
-    if manifest:
+def _queries(outlook: _Outlook) -> int:
+    if manifest := outlook.stands(queries.STAGE):
         return manifest.rows
-    counts = [source.count for source in workspace.recipe.sources]
+    counts = [source.count for source in outlook.workspace.recipe.sources]
     if any(count is None for count in counts):
+        again = queries.STAGE in outlook.again
+        how = "--from queries --to queries, and then --dry-run without --from queries"
         raise RecipeError(
             "a source without `count` has as many rows as it has: read it first, which asks no model, "
-            "with --to queries, and then --dry-run"
+            f"with {how if again else '--to queries, and then --dry-run'}"
         )
     return sum(count or 0 for count in counts)
 
 
-def _shares(workspace: Workspace) -> Iterator[_Share]:
-    """The journey of one query, in calls."""
+def _shares(outlook: _Outlook, rows: int) -> Iterator[_Share]:
+    """The journey of one of so many queries, in calls."""
+    workspace = outlook.workspace
     recipe, expect = workspace.recipe, workspace.recipe.expect
     candidates = recipe.trajectories.candidates
     scored = candidates * expect.passes_gates
     if recipe.describe:
         yield _Share(describe.STAGE, "describer", 1, 1)
     if recipe.roles.categoriser:
-        unknown, retries = _without_category(workspace), recipe.categorise.unreadable_retries
+        unknown, retries = _without_category(outlook), recipe.categorise.unreadable_retries
         yield _Share(categorise.STAGE, "categoriser", unknown, unknown * (1 + retries))
     yield _Share(trajectories.STAGE, "teacher", candidates, candidates)
     retries = recipe.score.unreadable_retries
     rounds, most_rounds = _rounds(workspace, recipe.score.rounds), recipe.score.rounds * (1 + retries)
     yield _Share(score.STAGE, "scorer", scored * rounds, candidates * most_rounds)
     if recipe.mine:
-        yield from _pair_shares(workspace, candidates * expect.full_in_all_rounds * expect.passes_gates)
+        kept = candidates * expect.full_in_all_rounds * expect.passes_gates
+        yield from _pair_shares(workspace, kept, max(rows, 1))
 
 
-def _pair_shares(workspace: Workspace, kept: float) -> Iterator[_Share]:
+def _pair_shares(workspace: Workspace, kept: float, rows: int) -> Iterator[_Share]:
     recipe, wanted = workspace.recipe, workspace.recipe.mine
     assert wanted is not None  # asked only where there is one
-    rows = max(_queries(workspace), 1)
     mined, most = min(wanted.count / rows, kept), min(wanted.count / rows, 1.0)
     for role in recipe.roles.miners:
         yield _Share(mine.STAGE, f"miner:{role.model}", mined, most)
@@ -122,36 +158,28 @@ def _rounds(workspace: Workspace, rounds: int) -> float:
     return 1 + (rounds - 1) * workspace.recipe.expect.full_in_first_round
 
 
-def _without_category(workspace: Workspace) -> float:
+def _without_category(outlook: _Outlook) -> float:
     """Share of the queries that a model has to categorise; before they are read, nobody knows: all."""
-    if not workspace.recipe.categorise.trust_source or not _complete(workspace, queries.STAGE):
+    workspace = outlook.workspace
+    if not workspace.recipe.categorise.trust_source or not outlook.stands(queries.STAGE):
         return 1
     found = [query.category is None for query in workspace.rows(queries.STAGE, Query)]
     return sum(found) / max(len(found), 1)
 
 
-def _kept(workspace: Workspace, share: _Share, model: str) -> int:
-    """0 where the stage was not begun: what its earlier makings left may answer nothing of this one."""
-    try:
-        began = (workspace.folder(share.stage) / ORIGIN_FILE).stat().st_mtime
-    except FileNotFoundError:
-        return 0
-    since = datetime.fromtimestamp(int(began), UTC).isoformat()
-    return kept_requests(workspace.directory, stage=share.stage, role=share.role, model=model, since=since)
-
-
-def _load(workspace: Workspace, share: _Share, rows: int) -> Load:
+def _load(outlook: _Outlook, share: _Share, rows: int) -> Load:
+    workspace = outlook.workspace
     role = workspace.recipe.roles.named()[share.role]
     prompts = [
         estimated_prompt_tokens(messages, role.image_tokens)
-        for messages in _prompts(workspace, share.stage, role)
+        for messages in _prompts(outlook, share.stage, role)
     ]
     most_completion = Request(
         role.model, (), role.temperature, role.max_tokens, 0, extra_body=role.extra_body
     ).most_completion_tokens
     prompt = round(fmean(prompts))
     completion = round(most_completion * workspace.recipe.expect.completion_share)
-    kept = _kept(workspace, share, role.model)
+    kept = outlook.kept(share, role.model)
     calls, most_calls = (max(0, round(rows * each) - kept) for each in (share.expected, share.most))
     price = workspace.recipe.prices.get(role.model)
     money, most_money = (
@@ -160,17 +188,18 @@ def _load(workspace: Workspace, share: _Share, rows: int) -> Load:
     )
     return Load(
         share.stage, share.role, role.model, kept, calls, most_calls, prompt, completion, most_completion,
-        money, most_money,
+        money, most_money, share.stage in outlook.again,
     )  # fmt: skip
 
 
-def _prompts(workspace: Workspace, stage: str, role: Role) -> Iterator[list[Message]]:
+def _prompts(outlook: _Outlook, stage: str, role: Role) -> Iterator[list[Message]]:
     """What the stage would send for some of the run's questions, one policy after the other."""
+    workspace = outlook.workspace
     policies = workspace.catalog.policies
     budget = Budget(workspace.recipe.trajectories.policy_tokens)
     image = NO_IMAGE if role.sees else None
     described = None if role.sees else _words(_longest_description(workspace))
-    for number, question in enumerate(_questions(workspace)):
+    for number, question in enumerate(_questions(outlook)):
         policy = [policies[number % len(policies)]]
         if stage == describe.STAGE:
             yield describer_messages(NO_IMAGE)
@@ -197,9 +226,9 @@ def _prompts(workspace: Workspace, stage: str, role: Role) -> Iterator[list[Mess
             yield student_messages(question, [NO_IMAGE])
 
 
-def _questions(workspace: Workspace) -> Iterable[str]:
-    if _complete(workspace, queries.STAGE):
-        rows = workspace.rows(queries.STAGE, Query)
+def _questions(outlook: _Outlook) -> Iterable[str]:
+    if outlook.stands(queries.STAGE):
+        rows = outlook.workspace.rows(queries.STAGE, Query)
         return [query.instruction for query in islice(rows, SAMPLE)] or [A_QUESTION]
     return [A_QUESTION] * SAMPLE
 

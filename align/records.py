@@ -283,15 +283,20 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
-    """Write a whole file of rows atomically; returns how many there are. A failure leaves no part of it."""
+    """Write a whole file of rows atomically; returns how many there are. A failure leaves no part of it.
+
+    An OSError names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             count = sum(1 for row in rows if file.write(encoded(row)))
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)  # on a full disk its room is needed for what follows
+        if isinstance(error, OSError) and error.filename is None:  # a write does not say where
+            error.filename = str(path)
         raise
     return count
 

@@ -23,6 +23,7 @@ from align import scale
 from align.errors import RecipeError
 from align.estimate import Load, estimate
 from align.manifest import (
+    ORIGIN_FILE,
     Origin,
     StageManifest,
     StaleStage,
@@ -234,10 +235,66 @@ def run(recipe: Recipe, directory: Path, span: Span = Span(), *, workers: int = 
 
 
 def dry_run(recipe: Recipe, directory: Path, span: Span = Span()) -> list[Load]:
-    """What bringing up the span would ask and spend; nothing is written and nobody is asked."""
-    names = {stage.name for stage in span.stages(stages_of(recipe))}
+    """What bringing up the span would ask and spend; nothing is written and nobody is asked.
+
+    StaleStage where the run would stop for what it finds.
+    """
+    stages = span.stages(stages_of(recipe))
+    names = {stage.name for stage in stages}
     workspace = Workspace(recipe, load_catalog(recipe.policy_documents), directory)
-    return [load for load in estimate(workspace) if load.stage in names]
+    again = _made_again(workspace, stages, span.first)
+    return [load for load in estimate(workspace, again) if load.stage in names]
+
+
+def _made_again(workspace: Workspace, stages: Sequence[Stage], first: str | None) -> dict[str, bool]:
+    """The stages that a run from `first` may discard, and whether each is then certain to ask the same.
+
+    What reads a stage that is yet to be made is among them: nobody knows whether its input will change.
+    """
+    again: dict[str, bool] = {}
+    unsettled: set[str] = set()
+    redone = False
+    for stage in stages:
+        redone = redone or stage.name == first
+        folder = workspace.folder(stage.name)
+        complete = read_manifest(folder) is not None
+        if found := _found(folder, stage.name):
+            expected = _expected(workspace, stage, found, unsettled)
+            if not redone:
+                begin(folder, expected)  # which writes nothing, because the stage was begun
+            else:
+                same = found == expected and unsettled.isdisjoint(stage.reads)
+                if not same or (complete and stage.name == first):
+                    again[stage.name] = same
+        if not complete or stage.name in again:
+            unsettled.add(stage.name)
+    return again
+
+
+def _found(folder: Path, stage: str) -> Origin | None:
+    """What the rows of a stage that was begun are made from; RecordError where that cannot be read."""
+    if not origin_differs(folder, Origin(stage=stage, recipe_digest="", inputs={})):
+        return None
+    return Origin.model_validate_json((folder / ORIGIN_FILE).read_bytes())
+
+
+def _expected(workspace: Workspace, stage: Stage, found: Origin, unsettled: set[str]) -> Origin:
+    """The origin that a run would give the stage, with what was found for what nobody knows yet.
+
+    The base model counts as that: it may have gigabytes, and no reply depends on it.
+    """
+    made = {other.name for other in stages_of(workspace.recipe)}
+    inputs = {name: found.inputs.get(name, "") for name in stage.reads if name in made}
+    inputs |= {name: _result_digest(workspace, name) for name in inputs.keys() - unsettled}
+    if stage.reads_policies:
+        inputs["policies"] = workspace.catalog.digest
+    if stage.reads_base:
+        inputs["base model"] = found.inputs.get("base model", "")
+    return Origin(
+        stage=stage.name,
+        recipe_digest=digest_of(workspace.recipe.part(*stage.part)),
+        inputs=inputs,
+    )
 
 
 def _place(graph: Sequence[Stage], name: str) -> int:

@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import re
+import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MANIFEST_FILE = "manifest.json"
+_LONGEST_HEADER = 100_000_000
+"""Bytes; safetensors' own limit."""
 
 # Written by the library that saved the model, not part of what the model is.
 _VOLATILE_CONFIG_KEYS = {"transformers_version", "_name_or_path", "torch_dtype", "dtype"}
+# The second form is how transformers before 4.52 named the language layers.
+_IN_LANGUAGE_LAYERS = re.compile(r"(^|\.)(language_model\.(model\.)?|model\.model\.)layers\.\d+\.")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
 
 
@@ -139,6 +145,27 @@ def read_bundle(directory: Path) -> Manifest:
             f"the files are {found[:12]}; restore it or train it again"
         )
     return manifest
+
+
+def tensor_names(bundle: Path) -> list[str]:
+    """The names of an adapter's tensors, from the header of its file (8 bytes of length, then JSON)."""
+    path = bundle / WEIGHTS_FILE
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(path.stat().st_size, _LONGEST_HEADER):
+                raise ValueError(f"its header would have {length} bytes")
+            header = json.loads(file.read(length))
+            if not isinstance(header, dict):
+                raise ValueError("its header is no object")
+            return [name for name in header if name != "__metadata__"]
+    except (OSError, ValueError, struct.error) as error:
+        raise BundleError(f"{path} is no safetensors file ({error}): restore it or train it again") from error
+
+
+def touches_tower(names: Iterable[str]) -> list[str]:
+    """Those of an adapter's tensors that lie outside the language layers, where most engines ignore them."""
+    return [name for name in names if not _IN_LANGUAGE_LAYERS.search(name)]
 
 
 def check_name(name: str) -> None:

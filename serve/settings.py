@@ -71,6 +71,9 @@ class EmbeddedSettings(_Table):
     """Adapters that may answer within one batch."""
     max_cpu_loras: PositiveInt = 4
     """Adapters held in memory."""
+    tower_lora: bool = False
+    """Also load what an adapter has for the vision tower (vLLM's --enable-tower-connector-lora, experimental).
+    Without it such a bundle is refused: vLLM would load it and ignore that part."""
     enforce_eager: bool | None = None
     """None: eager on cpu (compiling costs start-up time and gains little there), compiled on cuda."""
     extra_args: tuple[str, ...] = ()
@@ -94,6 +97,8 @@ class RemoteSettings(_Table):
     """Root of the server, without /v1."""
     model: str | None = None
     """The base model's name there; None: the first model it lists that has no parent."""
+    tower_lora: bool = False
+    """Whether it was started with --enable-tower-connector-lora; else bundles that need that are refused."""
     api_key: SecretStr | None = None
     poll_interval_s: PositiveFloat = 2
 

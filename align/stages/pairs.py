@@ -15,13 +15,13 @@ from typing import Literal
 
 from align.errors import StageAborted
 from align.recipe_tables import Pairs
-from align.records import Derived, Dropped, DropReason, Mined, Pair
+from align.records import Derived, Dropped, DropReason, Mined, Pair, write_rows
 from align.stages import derive, mine
 from align.stages.balance import balanced
 from align.stages.drops import counted
 from align.stages.ranking import Priority, fault, worst
 from align.stages.select import Eligible
-from align.stages.workspace import Made, Workspace
+from align.stages.workspace import DROPPED_FILE, Made, Workspace
 from policies.reply import Flag
 from policies.trace import read
 
@@ -42,22 +42,27 @@ class Rejected:
 
 
 def make(workspace: Workspace) -> Made:
-    """Pair what was chosen with what was rejected; StageAborted where too few pairs come of it."""
+    """Pair what was chosen with what was rejected; StageAborted where too few pairs come of it.
+
+    What was dropped is written even then, for whoever looks for the cause.
+    """
     wanted = workspace.recipe.pairs
     assert wanted is not None  # the stage is not in the graph without its table
     results = list(_paired(workspace, wanted))
     found = [result for result in results if isinstance(result, Pair)]
-    dropped = [result for result in results if isinstance(result, Dropped)]
     kept = _balanced_kinds(found, wanted, workspace.recipe.seed)
+    taken = {pair.id for pair in kept}
+    dropped = [result for result in results if isinstance(result, Dropped)]
+    dropped += [_not_selected(pair) for pair in found if pair.id not in taken]
     if len(kept) < wanted.min_count:
+        path = workspace.folder(STAGE) / DROPPED_FILE
+        write_rows(path, dropped)
         reasons = ", ".join(f"{number} {reason}" for reason, number in counted(dropped).most_common())
         raise StageAborted(
             f"{STAGE}: {len(kept)} pairs, fewer than pairs.min_count = {wanted.min_count} ({reasons}): "
-            "mine more queries (mine.count)"
+            f"mine more queries (mine.count); {path} has the details"
         )
-    taken = {pair.id for pair in kept}
-    left = (_not_selected(pair) for pair in found if pair.id not in taken)
-    return workspace.leave(STAGE, kept, [*dropped, *left])
+    return workspace.leave(STAGE, kept, dropped)
 
 
 def _paired(workspace: Workspace, wanted: Pairs) -> Iterator[Pair | Dropped]:

@@ -17,6 +17,7 @@ def make(workspace: Workspace) -> Made:
         images_root=workspace.directory,
         base=base_directory(workspace),
         out=adapter_of(workspace, STAGE),
+        reasoning_format=workspace.recipe.trajectories.reasoning_format,
         what=Stage1(settings=workspace.recipe.sft),
     )
     return trained(workspace, STAGE, job)

@@ -19,6 +19,7 @@ def make(workspace: Workspace) -> Made:
         images_root=workspace.directory,
         base=base_directory(workspace),
         out=adapter_of(workspace, STAGE),
+        reasoning_format=workspace.recipe.trajectories.reasoning_format,
         what=Stage2(settings=settings, sft_adapter=adapter_of(workspace, sft.STAGE)),
     )
     return trained(workspace, STAGE, job)

@@ -1,31 +1,34 @@
 """What a run's stores already answer, for whoever only wants to know: nothing is written, made or locked.
 
-Knows nothing of requests. A reply is counted for the stage, role and model that it was asked for, since a
-time that the reader names.
+Knows nothing of requests, nor of the tables that they lie in.
 """
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from align.errors import RecipeError
-from align.teacher.store import STORE_FILE, WORKERS_FOLDER
+from align.teacher.store import STORE_FILE, WORKERS_FOLDER, kept_keys
 from align.teacher.store_file import LOCKED_FOR_S, VERSION, named_faults
 
-_KEPT = " UNION ".join(
-    f"SELECT key FROM {table} WHERE stage = :stage AND role = :role AND model = :model AND at >= :since"
-    for table in ("replies", "rejections")
-)
 
+def kept_requests(
+    directory: Path, *, stage: str, role: str, model: str, since: str, rejections: bool = True
+) -> int:
+    """Requests of a stage, role and model that were answered since a time, so that none asks them again.
 
-def kept_requests(directory: Path, *, stage: str, role: str, model: str, since: str) -> int:
-    """Requests that were answered, or that a server said it never will answer, so that none asks them again.
-
-    `since` is a time in ISO 8601, UTC, to the second. RecipeError where a file is no store of this version.
+    With `rejections` also those that a server said it never will answer. `since` is in ISO 8601, UTC, to
+    the second. RecipeError where a file is no store of this version.
     """
-    asked = {"stage": stage, "role": role, "model": model, "since": since}
-    return len({key for path in _stores(directory) for key in _keys(path, asked)})
+    kept: set[str] = set()
+    for path in _stores(directory):
+        with _looked_at(path) as file:
+            if file:
+                kept |= kept_keys(
+                    file, stage=stage, role=role, model=model, since=since, rejections=rejections
+                )
+    return len(kept)
 
 
 def _stores(directory: Path) -> Iterator[Path]:
@@ -35,13 +38,16 @@ def _stores(directory: Path) -> Iterator[Path]:
     yield from sorted((directory / WORKERS_FOLDER).glob("worker-*.sqlite"))
 
 
-def _keys(path: Path, asked: dict[str, str]) -> list[str]:
+@contextmanager
+def _looked_at(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """None where a kill left the file without tables."""
     with named_faults(path), closing(_connected(path)) as file:
         if not file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            return []  # killed before it had tables
+            yield None
+            return
         if (version := file.execute("PRAGMA user_version").fetchone()[0]) != VERSION:
             raise RecipeError(f"{path} is of another version of align ({version}, not {VERSION})")
-        return [key for (key,) in file.execute(_KEPT, asked).fetchall()]
+        yield file
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -48,6 +48,7 @@ _FIND = """SELECT text, finish_reason, refusal, prompt_tokens, completion_tokens
 _FIND_REJECTION = "SELECT detail FROM rejections WHERE key = ?"
 _SPENDING = """SELECT model, SUM(prompt_tokens), SUM(completion_tokens), SUM(money)
                FROM charges GROUP BY model, money IS NULL ORDER BY model, money IS NULL"""
+_KEPT = "SELECT key FROM {} WHERE stage = :stage AND role = :role AND model = :model AND at >= :since"
 
 
 @dataclass(slots=True)
@@ -247,6 +248,18 @@ def spending_of_run(directory: Path) -> list[Spending] | None:
         return None
     with closing(opened(path)) as file:
         return _spending(file, path)
+
+
+def kept_keys(
+    file: sqlite3.Connection, *, stage: str, role: str, model: str, since: str, rejections: bool
+) -> set[str]:
+    """Keys of the requests that a store's file has a reply to or, if asked for, a rejection of.
+
+    `since` is a time in ISO 8601, UTC, to the second.
+    """
+    asked = {"stage": stage, "role": role, "model": model, "since": since}
+    tables = ("replies", "rejections") if rejections else ("replies",)
+    return {key for table in tables for (key,) in file.execute(_KEPT.format(table), asked).fetchall()}
 
 
 def forget_rejections(directory: Path, stage: str) -> None:

@@ -11,10 +11,10 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from align.train.bases import BaseKind, touches_tower
+from align.train.bases import BaseKind
 from align.train.errors import TrainingFailed
 from align.training_tables import Sft
-from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
+from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, touches_tower
 
 TRAINED = "default"
 """PEFT's name for the adapter that is trained; TRL keeps a frozen copy of it beside it as `ref`."""

@@ -11,7 +11,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 
 from align.train import memory
 from align.train.bases import BaseKind, kind_of, load_base, load_processor
+from align.train.template import check_template
 from align.training_tables import Training
+from policies.formats import FORMATS
 
 _WIDTHS = {"bf16": 2, "float32": 4}
 _DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
@@ -76,9 +78,11 @@ class Prepared:
         return AutoConfig.from_pretrained(self.directory)
 
 
-def prepared(directory: Path) -> Prepared:
-    """TrainingFailed where it is no base that we train."""
-    return Prepared(directory, kind_of(directory), load_processor(directory))
+def prepared(directory: Path, reasoning_format: str) -> Prepared:
+    """TrainingFailed where it is no base that we train, or none that can learn to reply in this format."""
+    kind, processor = kind_of(directory), load_processor(directory)
+    check_template(directory, processor, FORMATS[reasoning_format])
+    return Prepared(directory, kind, processor)
 
 
 def recomputes(settings: Training) -> bool:

@@ -4,8 +4,7 @@ Knows nothing of rows, losses or recipes. Module names are those of transformers
 """
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -55,9 +54,6 @@ _ALL = (
 BASE_KINDS: Mapping[str, BaseKind] = MappingProxyType({kind.architecture: kind for kind in _ALL})
 """Every known base by architecture."""
 
-# The second form is how transformers before 4.52 named the language layers.
-_IN_LANGUAGE_LAYERS = re.compile(r"(^|\.)(language_model\.(model\.)?|model\.model\.)layers\.\d+\.")
-
 
 def kind_of(directory: Path) -> BaseKind:
     """What lies in `directory`, by its config.json; TrainingFailed if it is no base that we train."""
@@ -99,11 +95,6 @@ def load_processor(directory: Path) -> "ProcessorMixin":
 
     processor: ProcessorMixin = AutoProcessor.from_pretrained(directory)
     return processor
-
-
-def touches_tower(tensor_names: Iterable[str]) -> list[str]:
-    """Those of an adapter's tensors that lie outside the language layers: engines ignore or refuse them."""
-    return [name for name in tensor_names if not _IN_LANGUAGE_LAYERS.search(name)]
 
 
 def completion_collator(

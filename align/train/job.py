@@ -46,6 +46,8 @@ class Job(BaseModel):
     images_root: Path
     base: Path
     out: Path
+    reasoning_format: str
+    """What the rows are written in."""
     what: Stage1 | Stage2
 
 
@@ -60,14 +62,24 @@ def _stage_1(job: Job, what: Stage1) -> list[Dropped]:
     from align.train.sft import train_adapter
 
     rows = list(read_rows(job.rows, SftRow))
-    return train_adapter(rows, job.images_root, what.settings, job.base, job.out)[1]
+    return train_adapter(
+        rows, job.images_root, what.settings, job.base, job.out, reasoning_format=job.reasoning_format
+    )[1]
 
 
 def _stage_2(job: Job, what: Stage2) -> list[Dropped]:
     from align.train.srpo import prefer
 
     pairs = list(read_rows(job.rows, Pair))
-    return prefer(pairs, job.images_root, what.settings, job.base, what.sft_adapter, job.out)[1]
+    return prefer(
+        pairs,
+        job.images_root,
+        what.settings,
+        job.base,
+        what.sft_adapter,
+        job.out,
+        reasoning_format=job.reasoning_format,
+    )[1]
 
 
 def launch_job(job: Job, launch: Launch) -> None:

@@ -42,22 +42,29 @@ def train_adapter(
     base: Path,
     out: Path,
     *,
+    reasoning_format: str = "think",
     stop_after: int | None = None,
 ) -> tuple[list[float], list[Dropped]]:
     """Train; writes adapter config, weights (bf16) and curves to `out`. The loss per step, and rows left out.
 
-    `stop_after` ends a run early with its schedule unchanged. TrainingFailed names what is wrong.
+    `reasoning_format` is the name of what the rows are written in; `stop_after` ends a run early, its
+    schedule being unchanged. TrainingFailed names what is wrong.
     """
-    trainer, dropped = sft_trainer(rows, images_root, settings, base, out)
+    trainer, dropped = sft_trainer(rows, images_root, settings, base, out, reasoning_format)
     return run_session(trainer, out, LABEL, stop_after), dropped
 
 
 def sft_trainer(
-    rows: Sequence[Example], images_root: Path, settings: Sft, base: Path, out: Path
+    rows: Sequence[Example],
+    images_root: Path,
+    settings: Sft,
+    base: Path,
+    out: Path,
+    reasoning_format: str = "think",
 ) -> tuple[WatchedSFT, list[Dropped]]:
     """The trainer, ready for its first step, and the rows that it cannot take."""
     out.mkdir(parents=True, exist_ok=True)
-    ready = prepared(base)
+    ready = prepared(base, reasoning_format)
     collator = Collator(_collator(ready), images_root)
     kept, dropped, longest = fitting(sft_rows(rows), collator, LABEL, settings)
     ready.check_memory(

@@ -47,19 +47,26 @@ def prefer(
     sft_adapter: Path,
     out: Path,
     *,
+    reasoning_format: str = "think",
     stop_after: int | None = None,
 ) -> tuple[list[float], list[Dropped]]:
     """Train `sft_adapter` further; writes to `out` as stage 1 does. The loss per step, and pairs left out."""
-    trainer, dropped = srpo_trainer(pairs, images_root, settings, base, sft_adapter, out)
+    trainer, dropped = srpo_trainer(pairs, images_root, settings, base, sft_adapter, out, reasoning_format)
     return run_session(trainer, out, LABEL, stop_after), dropped
 
 
 def srpo_trainer(
-    pairs: Sequence[Pair], images_root: Path, settings: Srpo, base: Path, sft_adapter: Path, out: Path
+    pairs: Sequence[Pair],
+    images_root: Path,
+    settings: Srpo,
+    base: Path,
+    sft_adapter: Path,
+    out: Path,
+    reasoning_format: str = "think",
 ) -> tuple[WatchedDPO, list[Dropped]]:
     """The trainer, ready for its first step, and the pairs that it cannot take."""
     out.mkdir(parents=True, exist_ok=True)
-    ready = prepared(base)
+    ready = prepared(base, reasoning_format)
     collator = Collator(_collator(ready), images_root)
     kept, dropped, longest = fitting(preference_rows(pairs), collator, LABEL, settings)
     lora = config_of(sft_adapter)

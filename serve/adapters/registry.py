@@ -10,14 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from policies.bundle import CONFIG_FILE, BundleError, Manifest, check_name, model_config_digest, read_bundle
+from policies.bundle import (
+    CONFIG_FILE,
+    BundleError,
+    Manifest,
+    check_name,
+    model_config_digest,
+    read_bundle,
+    tensor_names,
+    touches_tower,
+)
 from policies.catalog import Catalog
 from policies.formats import FORMATS, ReasoningFormat
 from policies.reply import Clauses
 from serve.adapters.other_policies import citable_clauses
 from serve.adapters.refused import AdapterRefused
 from serve.errors import UnknownModel
-from serve.settings import AdapterSettings, EmbeddedSettings, Settings
+from serve.settings import AdapterSettings, EngineSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ def build_registry(settings: Settings, catalog: Catalog) -> Registry:
     base = Version(None, _format(settings.reasoning_format, "reasoning_format"), catalog.citable)
     aliases: dict[str, Version] = {}
     for adapter in settings.adapters:
-        version = _admit(adapter, settings.engine.embedded, catalog)
+        version = _admit(adapter, settings.engine, catalog)
         first = (settings.default_alias,) if not aliases else ()
         for alias in (*first, *_names(adapter, version)):
             _claim(aliases, alias, version)
@@ -93,11 +102,14 @@ def _claim(aliases: dict[str, Version], alias: str, version: Version) -> None:
         raise AdapterRefused(f"two models are called {alias!r}: change an alias, base_alias or default_alias")
 
 
-def _admit(adapter: AdapterSettings, embedded: EmbeddedSettings | None, catalog: Catalog) -> Version:
+def _admit(adapter: AdapterSettings, engine: EngineSettings, catalog: Catalog) -> Version:
+    embedded = engine.embedded
     try:
         manifest = read_bundle(adapter.bundle)
         if embedded and embedded.local_model:
             _check_base(manifest, embedded.local_model)
+        if not any(kind and kind.tower_lora for kind in (embedded, engine.remote)):
+            _check_language_only(adapter.bundle)
     except BundleError as error:
         raise AdapterRefused(str(error)) from error
     if embedded:
@@ -117,6 +129,14 @@ def _check_base(manifest: Manifest, model: Path) -> None:
         raise AdapterRefused(
             f"adapter {manifest.name} was trained on another base model ({manifest.base.id}, config "
             f"{manifest.base.config_digest[:12]}) than {model} (config {found[:12]})"
+        )
+
+
+def _check_language_only(bundle: Path) -> None:
+    if touched := touches_tower(tensor_names(bundle)):
+        raise AdapterRefused(
+            f"{bundle} adapts the vision tower too ({touched[0]}, {len(touched)} in all), which the engine "
+            "would ignore: train it on the language layers alone, or set the engine's tower_lora if it does not"
         )
 
 

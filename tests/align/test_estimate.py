@@ -218,6 +218,8 @@ def test_a_source_without_count_has_to_be_read_first(
     assert main(["run", str(path), "--to", "queries", "--out", out]) == 0
     lines, _ = dry(path, capsys)
     assert lines["describe lab-describer"].calls == 7
+    said = told(path, capsys, "--dry-run", "--from", "queries")
+    assert "with --from queries --to queries, and then --dry-run without --from" in said
 
 
 def test_where_sources_are_trusted_the_categoriser_is_asked_for_the_rows_that_state_nothing(
@@ -276,7 +278,7 @@ def test_replies_of_another_model_answer_nothing(
     interrupted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupted.write_text(interrupted.read_text().replace('"lab-teacher"', '"another-teacher"'))
-    line = dry(interrupted, capsys)[0]["trajectories another-teacher"]
+    line = dry(interrupted, capsys, "--from", "trajectories")[0]["trajectories another-teacher"]
     assert (line.kept, line.calls) == (0, 12)
 
 
@@ -292,6 +294,116 @@ def test_replies_of_an_earlier_making_are_not_taken_off(
         assert main(["run", str(interrupted), "--from", "trajectories", "--to", "pairs", "--out", out]) == 1
     line = dry(interrupted, capsys)[0]["trajectories lab-teacher"]
     assert (line.kept, line.calls) == (0, 12)
+
+
+def told(path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command says that stops for what the user can mend."""
+    capsys.readouterr()
+    assert main(["run", str(path), "--out", str(path.parent / "run"), *arguments]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stage"),
+    [
+        ("temperature = 0.6", "temperature = 0.5", "trajectories"),  # unfinished
+        ("trust_source = false", "trust_source = true", "queries"),  # complete
+        ('model = "lab-describer"', 'model = "another"', "describe"),
+    ],
+)
+def test_what_a_changed_recipe_would_stop_stops_the_dry_run_in_the_same_words(
+    interrupted: Path, old: str, new: str, stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted.write_text(interrupted.read_text().replace(old, new, 1))
+    before = files(interrupted.parent / "run" / stage)
+    said = told(interrupted, capsys, "--dry-run")
+    assert f"the recipe's part for {stage}. Make it again with --from {stage}" in said
+    assert said == told(interrupted, capsys).splitlines(keepends=True)[-1]
+    assert files(interrupted.parent / "run" / stage) == before
+    dry(interrupted, capsys, "--from", stage)
+
+
+def test_a_stage_before_the_one_to_begin_with_has_to_be_of_this_recipe(
+    interrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = interrupted.read_text().replace('model = "lab-describer"', 'model = "another"')
+    interrupted.write_text(changed)
+    said = told(interrupted, capsys, "--dry-run", "--from", "trajectories")
+    assert "the recipe's part for describe" in said
+
+
+def test_an_unfinished_stage_is_compared_even_while_an_earlier_one_is_unfinished_too(
+    interrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = interrupted.parent / "run"
+    (run / "categorise" / "manifest.json").unlink()
+    assert dry(interrupted, capsys)[0]["trajectories lab-teacher"].kept == KEPT
+    text = interrupted.read_text()
+    interrupted.write_text(text.replace("temperature = 0.6", "temperature = 0.5", 1))
+    assert "the recipe's part for trajectories" in told(interrupted, capsys, "--dry-run")
+    (run / "trajectories" / "origin.json").write_text("{}")
+    assert "origin.json cannot be read" in told(interrupted, capsys, "--dry-run")
+
+
+def test_rows_that_were_changed_by_hand_stop_the_dry_run(
+    interrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (interrupted.parent / "run" / "categorise" / "rows.jsonl").open("a") as file:
+        file.write("\n")
+    assert "was changed after it was written" in told(interrupted, capsys, "--dry-run")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe of a run that is complete up to `score`, with one rejected trajectory."""
+    directory = tmp_path_factory.mktemp("finished")
+    script = [*[Scripted()] * 5, Scripted(status=400), Scripted()]
+    with scripted(*script) as (_, url):
+        path = write_recipe(directory / "small.toml", TWELVE | teacher_at(url, concurrency=1, retries=0))
+        text = path.read_text().replace("[trajectories]", "[trajectories]\nmax_failed_share = 0.5", 1)
+        path.write_text(text)
+        assert main(["run", str(path), "--to", "trajectories", "--out", str(directory / "run")]) == 0
+    return path
+
+
+def test_a_complete_stage_that_is_made_again_asks_what_it_never_was_told(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eleven replies outlast `--from`, the rejection does not."""
+    before = files(finished.parent)
+    assert "trajectories lab-teacher" not in dry(finished, capsys)[0]
+    line = dry(finished, capsys, "--from", "trajectories")[0]["trajectories lab-teacher"]
+    assert (line.kept, line.calls, line.most_calls) == (11, 1, 1)
+    assert files(finished.parent) == before
+
+
+def test_nothing_is_taken_off_where_a_stage_made_again_may_ask_something_else(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever describes again may describe differently; categories do not hang on the teacher."""
+    lines, _ = dry(finished, capsys, "--from", "describe")
+    assert (lines["describe lab-describer"].kept, lines["describe lab-describer"].calls) == (12, 0)
+    for name in ("categorise lab-categoriser", "trajectories lab-teacher"):
+        assert (lines[name].kept, lines[name].calls) == (0, 12)
+    assert "categorise lab-categoriser" not in dry(finished, capsys, "--from", "trajectories")[0]
+
+
+def test_queries_that_are_read_again_are_as_many_as_the_recipe_says(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shutil.copytree(finished.parent, tmp_path / "copy") / finished.name
+    path.write_text(path.read_text().replace("count = 12", "count = 40", 1))
+    lines, _ = dry(path, capsys, "--from", "queries")
+    names = ("describe lab-describer", "categorise lab-categoriser", "trajectories lab-teacher")
+    assert [(lines[name].kept, lines[name].calls) for name in names] == [(0, 40)] * 3
+
+
+def test_an_unfinished_stage_goes_on_even_where_it_is_the_one_to_begin_with(
+    interrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not discarded, so its rejection stays."""
+    line = dry(interrupted, capsys, "--from", "trajectories")[0]["trajectories lab-teacher"]
+    assert (line.kept, line.calls) == (KEPT, 12 - KEPT)
 
 
 def test_what_workers_left_counts_before_it_is_taken_in(

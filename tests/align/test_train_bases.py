@@ -1,7 +1,6 @@
 """Claims about the base architectures that are trained, each on a tiny random checkpoint of its own."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,15 @@ from align.train.bases import (
     load_base,
     load_processor,
     preference_collator,
-    touches_tower,
 )
 from align.train.errors import TrainingFailed
 from align.train.template import check_template
+from policies.bundle import touches_tower
 from policies.formats import FORMATS
 from tests.align.tiny_bases import TINY, tiny_base
 
-pytestmark = [  # transformers' own, in Mllama's tower and GLM's processor
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),  # transformers' own, in Mllama's tower and GLM's processor
     pytest.mark.filterwarnings("ignore:`hidden_state` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
 ]
@@ -36,15 +36,6 @@ pytestmark = [  # transformers' own, in Mllama's tower and GLM's processor
 MLLAMA = "MllamaForConditionalGeneration"
 WIDE, TALL = (130, 60), (50, 60)
 Batch = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products this small take longer on two threads, much longer where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=sorted(TINY))

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.align import vllm_tokens
 from tests.align.tiny_bases import tiny_base
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.engine,
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
@@ -25,15 +26,6 @@ pytestmark = [
 SERVED = [kind.architecture for kind in BASE_KINDS.values() if kind.served_as == "adapter"]
 TOKENS = 16
 Tokens = dict[str, list[int]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products this small take longer on two threads, much longer where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -17,16 +17,7 @@ from policies.bundle import WEIGHTS_FILE
 from tests.align.tiny_bases import tiny_base
 from tests.align.training import QWEN, SFT, SRPO, pairs, sft_rows
 
-pytestmark = pytest.mark.filterwarnings("default")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    """Products this small take longer on two threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

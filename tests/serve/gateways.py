@@ -74,12 +74,29 @@ def ask(text: str = "What is this?", **fields: Any) -> dict[str, Any]:
     return {"model": ALIAS, "messages": [{"role": "user", "content": text}], **fields}
 
 
-def write_bundle(directory: Path, name: str = "pst", weights: bytes = b"weights", **changes: Any) -> Manifest:
-    """An adapter bundle as `align` would leave it, its weights being no weights."""
+LANGUAGE_TENSOR = "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight"
+TOWER_TENSOR = "base_model.model.model.visual.blocks.0.mlp.gate_proj.lora_A.weight"
+
+
+def safetensors(content: bytes, tensor: str = LANGUAGE_TENSOR) -> bytes:
+    """A file of one tensor of bytes."""
+    header = {tensor: {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}
+    encoded = json.dumps(header).encode()
+    return len(encoded).to_bytes(8, "little") + encoded + content
+
+
+def write_bundle(
+    directory: Path,
+    name: str = "pst",
+    weights: bytes = b"weights",
+    tensor: str = LANGUAGE_TENSOR,
+    **changes: Any,
+) -> Manifest:
+    """An adapter bundle as `align` would leave it, its weights being one byte per parameter and no more."""
     catalog = load_catalog()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "adapter_config.json").write_text(json.dumps({"r": 8}))
-    (directory / "adapter_model.safetensors").write_bytes(weights)
+    (directory / "adapter_model.safetensors").write_bytes(safetensors(weights, tensor))
     fields: dict[str, Any] = {
         "format_version": 1,
         "name": name,

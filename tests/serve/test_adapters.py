@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from policies.bundle import BaseModelIdentity, model_config_digest
+from policies.bundle import BaseModelIdentity, bundle_digest, model_config_digest, write_manifest
 from policies.catalog import load_catalog
 from serve.adapters.refused import AdapterRefused
 from serve.adapters.registry import Registry, build_registry
 from serve.errors import UnknownModel
 from serve.settings import Settings
 from tests.serve.conftest import Start
-from tests.serve.gateways import Gateway, ask, write_bundle
+from tests.serve.gateways import TOWER_TENSOR, Gateway, ask, write_bundle
 
 Build = Callable[..., Registry]
 
@@ -97,6 +97,33 @@ def test_rank_beyond_the_engine_is_refused_before_it_starts(build: Build, base: 
     (directory / "manifest.json").unlink()
     with pytest.raises(AdapterRefused, match=r"manifest\.json"):
         build({"bundle": directory}, engine=engine)
+
+
+def test_an_adapter_of_the_tower_is_served_only_where_the_engine_is_said_to_load_it(
+    build: Build, base: Path, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "a", tensor=TOWER_TENSOR, base=identity(base))
+    for engine in ({"embedded": {"model": str(base)}}, {"remote": {"url": "http://127.0.0.1:9"}}):
+        with pytest.raises(
+            AdapterRefused, match=r"vision tower too \(.*visual.*which the engine would ignore"
+        ):
+            build({"bundle": tmp_path / "a"}, engine=engine)
+        (kind,) = engine
+        assert build({"bundle": tmp_path / "a"}, engine={kind: engine[kind] | {"tower_lora": True}}).adapters
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"weights", b"\xff" * 8, b"\x02" + bytes(7) + b"[]", b"\x04" + bytes(7) + b"nope"]
+)
+def test_weights_whose_tensors_cannot_be_told_are_refused(
+    build: Build, base: Path, tmp_path: Path, content: bytes
+) -> None:
+    manifest = write_bundle(tmp_path / "a", base=identity(base))
+    (tmp_path / "a" / "adapter_model.safetensors").write_bytes(content)
+    digest = bundle_digest(tmp_path / "a")
+    write_manifest(tmp_path / "a", manifest.model_copy(update={"digest": digest}))
+    with pytest.raises(AdapterRefused, match="is no safetensors file"):
+        build({"bundle": tmp_path / "a"})
 
 
 def test_one_name_for_two_models_is_refused(build: Build, base: Path, tmp_path: Path) -> None:

@@ -252,6 +252,13 @@ def test_model_from_a_hub_may_be_downloaded() -> None:
     assert "--dtype auto" in " ".join(launch.argv)
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_an_engine_that_is_to_load_tower_adapters_is_started_so(wanted: bool) -> None:
+    settings = EmbeddedSettings(model="org/model", device="cpu", tower_lora=wanted)
+    argv = launch_vllm(settings, images_per_request=1).argv
+    assert ("--enable-tower-connector-lora" in argv) == wanted
+
+
 @pytest.mark.parametrize(
     ("cores", "written"), [({0}, "0"), ({0, 1}, "0-1"), ({0, 1, 2, 5}, "0-2,5"), ({1, 3}, "1,3")]
 )
