@@ -56,6 +56,11 @@ def _remarks(loads: Sequence[Load], recipe: Recipe) -> Iterator[str]:
         yield "Kept replies are there already: calls, tokens and money are what is left without them."
     if any(load.kept and load.calls == 0 < load.most_calls for load in loads):
         yield "Where 0 calls are left, [expect] foresaw no more than is kept: only the most is known."
+    if any(load.again for load in loads):
+        yield (
+            "A stage that is made again may cost less: replies that are there are free wherever the same is "
+            "asked, and are taken off only where that is certain."
+        )
     if unpriced := sorted({load.model for load in loads if load.money is None}):
         yield f'No price is known for {", ".join(unpriced)}: add [prices."MODEL"] to the recipe.'
     budget = recipe.budget

@@ -72,7 +72,7 @@ class EmbeddedSettings(_Table):
     max_cpu_loras: PositiveInt = 4
     """Adapters held in memory."""
     tower_lora: bool = False
-    """Also load what an adapter has for the vision tower (vLLM's --enable-tower-connector-lora, experimental).
+    """Also load what an adapter has for the vision tower (--enable-tower-connector-lora: experimental).
     Without it such a bundle is refused: vLLM would load it and ignore that part."""
     enforce_eager: bool | None = None
     """None: eager on cpu (compiling costs start-up time and gains little there), compiled on cuda."""

@@ -146,7 +146,20 @@ class Listing:
     note: str = ""
 
 
-Figure: TypeAlias = Bars | Stacked | Balance | Spread | Heat | Listing | Histogram
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A picture that was drawn elsewhere, as a data URL."""
+
+    kind: ClassVar[str] = "drawing"
+    wide: ClassVar[bool] = True
+    title: str
+    url: str
+    alternative: str
+    """For those who cannot see it."""
+    note: str = ""
+
+
+Figure: TypeAlias = Bars | Stacked | Balance | Spread | Heat | Listing | Histogram | Drawing
 
 SPREAD_AT = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from align.errors import RecipeError
 from align.records import RecordError
-from align.report import answered, asked, judged, kept, measured, spelling
+from align.report import answered, asked, judged, kept, measured, spelling, trained
 from align.report.figures import Figure, bars, share
 from align.report.gather import Drops, Run, StageFolder, drops_of, gather
 from align.report.section import Body
@@ -33,6 +33,8 @@ BODIES: Mapping[str, Callable[[StageFolder, Run], Body | None]] = {
     "mine": judged.mine,
     "derive": kept.derive,
     "pairs": kept.pairs,
+    "sft": trained.training,
+    "srpo": trained.training,
     "evaluate": measured.evaluate,
 }
 """Stages whose rows the report reads; of the others it tells what their manifests say."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from align.train.bases import BaseKind
@@ -54,11 +55,20 @@ def check_language_only(model: PeftModel) -> None:
         )
 
 
-def save_adapter(model: PeftModel, out: Path) -> None:
+def whole_adapter(model: PeftModel) -> dict[str, torch.Tensor]:
+    """What is trained, put together where processes share it out; all of them must call this."""
+    return {
+        name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        for name, tensor in model.state_dict().items()
+        if f".{TRAINED}." in name
+    }
+
+
+def save_adapter(model: PeftModel, whole: dict[str, torch.Tensor], out: Path) -> None:
     """Write config and weights, the weights in bfloat16 as they are published."""
     partial = out / ".adapter.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial, selected_adapters=[TRAINED])
+    model.save_pretrained(partial, state_dict=whole, selected_adapters=[TRAINED])
     tensors = load_file(partial / WEIGHTS_FILE)
     save_file({name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}, partial / WEIGHTS_FILE)
     config = json.loads((partial / CONFIG_FILE).read_text(encoding="utf-8"))

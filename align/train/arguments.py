@@ -12,6 +12,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from align.train.base import recomputes
+from align.train.errors import TrainingFailed
 from align.training_tables import Training
 
 CHECKPOINTS = "checkpoints"
@@ -22,8 +23,7 @@ CHECKPOINTS_KEPT = 2
 def arguments(settings: Training, out: Path, rows: int) -> dict[str, Any]:
     """Keyword arguments of TRL's configurations for `rows` rows."""
     on_gpu = torch.cuda.is_available()
-    part = settings.batch_size // PartialState(cpu=not on_gpu).num_processes
-    micro = min(settings.micro_batch_size or part, part)
+    part, micro = _shares(settings, PartialState(cpu=not on_gpu).num_processes)
     steps = math.ceil(rows / settings.batch_size) * settings.epochs
     return {
         "output_dir": str(out / CHECKPOINTS),
@@ -38,6 +38,7 @@ def arguments(settings: Training, out: Path, rows: int) -> dict[str, Any]:
         "max_grad_norm": settings.max_grad_norm,
         "max_length": None,  # cutting a row would cut image tokens or the end of an answer
         "use_cpu": not on_gpu,
+        "ddp_find_unused_parameters": False,  # every pass goes through every layer with an adapter
         "bf16": settings.precision == "bf16",
         "gradient_checkpointing": recomputes(settings),
         "logging_steps": 1,
@@ -51,6 +52,20 @@ def arguments(settings: Training, out: Path, rows: int) -> dict[str, Any]:
         "dataloader_pin_memory": on_gpu,
         "dataloader_num_workers": 2 if on_gpu else 0,
     }
+
+
+def _shares(settings: Training, processes: int) -> tuple[int, int]:
+    """Rows of a step for each process, and how many of them at once; TrainingFailed where they do not come out.
+
+    Rounding would train with another batch size than the recipe's.
+    """
+    part, over = divmod(settings.batch_size, processes)
+    if over:
+        raise TrainingFailed(f"batch_size {settings.batch_size} cannot be shared by {processes} processes")
+    micro = min(settings.micro_batch_size or part, part)
+    if part % micro:
+        raise TrainingFailed(f"micro_batch_size {micro} does not divide the {part} rows of each process")
+    return part, micro
 
 
 def last_checkpoint(out: Path) -> str | None:

@@ -53,9 +53,12 @@ class Job(BaseModel):
 
 def run_job(job: Job) -> None:
     """Train in this process; leaves adapter, curves and the rows left out in `job.out`."""
+    from accelerate import PartialState
+
     job.out.mkdir(parents=True, exist_ok=True)
     dropped = _stage_1(job, job.what) if isinstance(job.what, Stage1) else _stage_2(job, job.what)
-    write_rows(job.out / LEFT_OUT_FILE, dropped)
+    if PartialState().is_main_process:  # all have the same
+        write_rows(job.out / LEFT_OUT_FILE, dropped)
 
 
 def _stage_1(job: Job, what: Stage1) -> list[Dropped]:

@@ -12,7 +12,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 
 from align.stages.progress import progress
-from align.train.adapter import check_language_only, save_adapter
+from align.train.adapter import check_language_only, save_adapter, whole_adapter
 from align.train.arguments import CHECKPOINTS, last_checkpoint
 from align.train.curve import steps_of, write_csv, write_curve
 from align.train.watched import EarlyEnd, GradientWatch
@@ -34,8 +34,10 @@ def run_session(trainer: Trainer, out: Path, label: str, stop_after: int | None 
     with _Shown(label, out) as shown, _disk_faults(out):
         trainer.add_callback(shown)
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        whole = whole_adapter(model)
         if trainer.args.should_save:
-            save_adapter(trainer.accelerator.unwrap_model(trainer.model), out)
+            save_adapter(model, whole, out)
     steps = steps_of(trainer.state.log_history)
     if trainer.args.should_save:
         write_curve(steps, out)

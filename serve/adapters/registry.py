@@ -136,7 +136,7 @@ def _check_language_only(bundle: Path) -> None:
     if touched := touches_tower(tensor_names(bundle)):
         raise AdapterRefused(
             f"{bundle} adapts the vision tower too ({touched[0]}, {len(touched)} in all), which the engine "
-            "would ignore: train it on the language layers alone, or set the engine's tower_lora if it does not"
+            "would ignore: train it on language layers alone, or set the engine's tower_lora if it does not"
         )
 
 

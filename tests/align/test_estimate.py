@@ -355,13 +355,11 @@ def test_rows_that_were_changed_by_hand_stop_the_dry_run(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recipe of a run that is complete up to `score`, with one rejected trajectory."""
+    """The recipe of a run that is complete up to `trajectories`, with one rejected trajectory."""
     directory = tmp_path_factory.mktemp("finished")
     script = [*[Scripted()] * 5, Scripted(status=400), Scripted()]
     with scripted(*script) as (_, url):
         path = write_recipe(directory / "small.toml", TWELVE | teacher_at(url, concurrency=1, retries=0))
-        text = path.read_text().replace("[trajectories]", "[trajectories]\nmax_failed_share = 0.5", 1)
-        path.write_text(text)
         assert main(["run", str(path), "--to", "trajectories", "--out", str(directory / "run")]) == 0
     return path
 
@@ -380,8 +378,10 @@ def test_a_complete_stage_that_is_made_again_asks_what_it_never_was_told(
 def test_nothing_is_taken_off_where_a_stage_made_again_may_ask_something_else(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever describes again may describe differently; categories do not hang on the teacher."""
-    lines, _ = dry(finished, capsys, "--from", "describe")
+    """Those who describe again may describe differently; categories do not hang on the teacher."""
+    lines, remarks = dry(finished, capsys, "--from", "describe")
+    assert "A stage that is made again may cost less" in remarks
+    assert "made again" not in dry(finished, capsys)[1]
     assert (lines["describe lab-describer"].kept, lines["describe lab-describer"].calls) == (12, 0)
     for name in ("categorise lab-categoriser", "trajectories lab-teacher"):
         assert (lines[name].kept, lines[name].calls) == (0, 12)

@@ -1,0 +1,239 @@
+"""Both stages in two processes, as `accelerate launch` starts them: the same adapter as from one.
+
+Where there is no GPU, as here, accelerate has gloo between the processes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from align.records import write_rows
+from align.train.adapter import TRAINED
+from align.train.arguments import CHECKPOINTS
+from align.train.bases import load_base
+from align.train.errors import TrainingFailed
+from align.train.job import JOB_FILE, LAUNCH_CONFIGS, LEFT_OUT_FILE, Job, Stage1, Stage2, launch_job, run_job
+from align.training_tables import Launch, Sft, Srpo
+from policies.bundle import WEIGHTS_FILE
+from tests.align.tiny_bases import tiny_base
+from tests.align.training import QWEN, SFT, SRPO, pairs, picture, sft_rows
+
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(240)]
+TWO = Launch(config="ddp", processes=2)
+EPOCHS = {"epochs": 6.0}
+
+
+class Lab:
+    """A base, rows and pairs, and what one process makes of them."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        tiny_base(QWEN, work / "base")
+        write_rows(work / "rows.jsonl", sft_rows(work))
+        write_rows(work / "pairs.jsonl", pairs(work))
+        run_job(self.stage_1("one-sft"))
+        run_job(self.stage_2("one-srpo"))
+
+    def stage_1(self, name: str, settings: Sft = SFT.model_copy(update=EPOCHS)) -> Job:
+        return self._job(name, "rows.jsonl", Stage1(settings=settings))
+
+    def stage_2(self, name: str, settings: Srpo = SRPO.model_copy(update=EPOCHS)) -> Job:
+        return self._job(name, "pairs.jsonl", Stage2(settings=settings, sft_adapter=self.work / "one-sft"))
+
+    def _job(self, name: str, rows: str, what: Stage1 | Stage2) -> Job:
+        return Job(
+            rows=self.work / rows,
+            images_root=self.work,
+            base=self.work / "base",
+            out=self.work / name,
+            reasoning_format="think",
+            what=what,
+        )
+
+    def are_alike(self, one: str, several: str) -> None:
+        ours, theirs = (self.losses(name) for name in (one, several))
+        assert theirs == pytest.approx(ours, rel=1e-4)
+        weights, others = (load_file(self.work / name / WEIGHTS_FILE) for name in (one, several))
+        assert weights.keys() == others.keys()
+        assert all(torch.allclose(weights[name], others[name], atol=1e-3) for name in weights)
+
+    def losses(self, name: str) -> list[float]:
+        found: list[float] = json.loads((self.work / name / "training.json").read_text())["loss"]
+        return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_and_on_cpus() -> Iterator[None]:
+    """Products this small take longer on two threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
+def at_first_checkpoint(job: Job, do: Callable[[], None]) -> threading.Thread:
+    """Does it once, as soon as the launched training has written a checkpoint."""
+
+    def wait() -> None:
+        while not list((job.out / CHECKPOINTS).glob("*/trainer_state.json")):
+            time.sleep(0.01)
+        do()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def kill_the_second() -> None:
+    for process in psutil.Process().children(recursive=True):
+        if process.environ().get("LOCAL_RANK") == "1":
+            process.kill()
+
+
+def test_a_killed_process_ends_all_and_the_next_launch_ends_as_one_process_does(lab: Lab) -> None:
+    job = lab.stage_1("killed")
+    killer = at_first_checkpoint(job, kill_the_second)
+    with pytest.raises(TrainingFailed, match="a launched process failed: status 1"):
+        launch_job(job, TWO)
+    killer.join(1)
+    assert not (job.out / WEIGHTS_FILE).exists()
+    assert list((job.out / CHECKPOINTS).iterdir())
+    launch_job(job, TWO)
+    lab.are_alike("one-sft", "killed")
+    assert (job.out / LEFT_OUT_FILE).read_text() == ""
+
+
+def test_what_one_process_cannot_do_ends_all_with_its_words_and_the_next_launch_goes_on(lab: Lab) -> None:
+    """One process has the row; the other waits for its gradients."""
+    job = lab.stage_2("spoilt")
+    spoiler = at_first_checkpoint(job, lambda: spoil(lab.work / "pictures" / "1.png"))
+    with pytest.raises(TrainingFailed, match=r"failed: row pair-1: .*1\.png cannot be opened as a picture"):
+        launch_job(job, TWO)
+    spoiler.join(1)
+    picture(lab.work, 1)
+    launch_job(job, TWO)
+    lab.are_alike("one-srpo", "spoilt")
+
+
+def spoil(path: Path) -> None:
+    path.write_bytes(b"spoilt")
+
+
+SHARDED = """
+import os, sys
+from pathlib import Path
+
+os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+import torch
+from accelerate import DistributedType, PartialState
+from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback
+
+# accelerate cuts models up over accelerators only, and leaves them whole on CPUs without a word.
+torch.distributed.init_process_group("gloo")
+PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+
+from align.train import __main__, session
+
+usual = session.whole_adapter
+
+def checked(model):
+    assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return usual(model)
+
+session.whole_adapter = checked
+
+class Interrupted(Exception): ...
+
+class Interrupt(TrainerCallback):
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == 5:
+            raise Interrupted
+
+def main(job, callback=None):
+    watch = session.GradientWatch
+    if callback:
+        session.GradientWatch = callback
+    try:
+        return __main__.main([job])
+    except Interrupted:
+        return 0
+    finally:
+        session.GradientWatch = watch
+
+sft, srpo = sys.argv[1:]
+for job, callback in ((sft, None), (srpo, Interrupt), (srpo, None)):
+    if main(job, callback):
+        sys.exit(1)
+"""
+
+
+def test_a_base_cut_up_over_two_processes_gives_the_adapter_of_one_whole_and_goes_on(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """FSDP2 in stage 1, in stage 2 until it is interrupted, and in the rest of it."""
+    (tmp_path / "sharded.py").write_text(SHARDED)
+    jobs = (lab.stage_1("fsdp-sft"), lab.stage_2("fsdp-srpo"))
+    for job in jobs:
+        job.out.mkdir()
+        (job.out / JOB_FILE).write_text(job.model_dump_json())
+    command = (
+        *(sys.executable, "-m", "accelerate.commands.launch", "--config_file"),
+        *(str(LAUNCH_CONFIGS / "fsdp.yaml"), "--num_processes", "2", str(tmp_path / "sharded.py")),
+        *(str(job.out / JOB_FILE) for job in jobs),
+    )
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()}
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    lab.are_alike("one-sft", "fsdp-sft")
+    lab.are_alike("one-srpo", "fsdp-srpo")
+    model = PeftModel.from_pretrained(load_base(lab.work / "base", torch.float32), jobs[1].out)
+    placed = dict(model.named_parameters())
+    for name, tensor in load_file(jobs[1].out / WEIGHTS_FILE).items():
+        assert torch.equal(placed[name.replace(".weight", f".{TRAINED}.weight")], tensor.float())
+
+
+def test_rows_that_processes_cannot_share_evenly_are_refused(lab: Lab, tmp_path: Path) -> None:
+    uneven = SFT.model_copy(update={"micro_batch_size": 3})
+    with pytest.raises(TrainingFailed, match="micro_batch_size 3 does not divide the 4 rows"):
+        run_job(lab.stage_1("uneven", uneven))
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed"])
+def test_the_packaged_configurations_are_what_accelerate_takes(name: str) -> None:
+    """It refuses keys that it does not know; what is inside tables, only its launcher does."""
+    from accelerate.commands.launch import launch_command_parser
+
+    config = load_config_from_file(str(LAUNCH_CONFIGS / f"{name}.yaml"))
+    assert (config.main_process_port, config.mixed_precision) == (0, "no")
+    known = vars(launch_command_parser().parse_args(["script.py"]))
+    said = yaml.safe_load((LAUNCH_CONFIGS / f"{name}.yaml").read_text())
+    inner = {**said.get("fsdp_config", {}), **said.get("deepspeed_config", {})}
+    assert inner.keys() <= known.keys()
+
+
+def test_a_configuration_that_is_nowhere_is_refused_by_name(lab: Lab) -> None:
+    with pytest.raises(TrainingFailed, match=r"'dpd' is no file, and none of ddp, deepspeed, fsdp"):
+        launch_job(lab.stage_1("nowhere"), Launch(config="dpd", processes=2))
