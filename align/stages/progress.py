@@ -1,5 +1,6 @@
 """Progress on standard error for whatever takes long; nothing where nobody looks."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -36,7 +37,8 @@ def progress(label: str, total: int | None, status: Callable[[], str] | None = N
         TimeElapsedColumn() if total is None else TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[status]}", style="dim"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    first = os.environ.get("RANK", "0") == "0"  # of processes that train together, one tells
+    with Progress(*columns, console=Console(stderr=True), disable=not first) as bar:
         task = bar.add_task(label, total=total, status="")
 
         def advance() -> None:

@@ -2,16 +2,14 @@
 
 import json
 import math
-import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import get_last_checkpoint
 
-from align.train.base import recomputes
+from align.train.base import processes, recomputes
 from align.train.errors import TrainingFailed
 from align.training_tables import Training
 
@@ -23,7 +21,10 @@ CHECKPOINTS_KEPT = 2
 def arguments(settings: Training, out: Path, rows: int) -> dict[str, Any]:
     """Keyword arguments of TRL's configurations for `rows` rows."""
     on_gpu = torch.cuda.is_available()
-    part, micro = _shares(settings, PartialState(cpu=not on_gpu).num_processes)
+    if settings.tensorboard and find_spec("tensorboard") is None:
+        raise TrainingFailed("tensorboard = true needs the package: uv pip install tensorboard")
+    part = settings.batch_size // processes()
+    micro = min(settings.micro_batch_size or part, part)
     steps = math.ceil(rows / settings.batch_size) * settings.epochs
     return {
         "output_dir": str(out / CHECKPOINTS),
@@ -54,28 +55,13 @@ def arguments(settings: Training, out: Path, rows: int) -> dict[str, Any]:
     }
 
 
-def _shares(settings: Training, processes: int) -> tuple[int, int]:
-    """Rows of a step for each process, and how many of them at once; TrainingFailed where they do not come out.
-
-    Rounding would train with another batch size than the recipe's.
-    """
-    part, over = divmod(settings.batch_size, processes)
-    if over:
-        raise TrainingFailed(f"batch_size {settings.batch_size} cannot be shared by {processes} processes")
-    micro = min(settings.micro_batch_size or part, part)
-    if part % micro:
-        raise TrainingFailed(f"micro_batch_size {micro} does not divide the {part} rows of each process")
-    return part, micro
-
-
 def last_checkpoint(out: Path) -> str | None:
-    """The last whole checkpoint below `out`: its state is written last, so a half-written one has none."""
-    folder = out / CHECKPOINTS
-    for checkpoint in folder.glob("checkpoint-*"):
-        if not _is_whole(checkpoint):
-            shutil.rmtree(checkpoint)
-    found: str | None = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    return found
+    """The last whole checkpoint below `out`: its state is written last, so a half-written one has none.
+
+    Half-written ones stay until they are written anew: several processes look here at once.
+    """
+    whole = [path for path in (out / CHECKPOINTS).glob("checkpoint-*") if _is_whole(path)]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -1,12 +1,14 @@
 """A base model on its way into a training: kind and processor first, weights once all else fits."""
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 
 from align.train import memory
@@ -42,9 +44,12 @@ class Prepared:
         targets: str | None,
     ) -> None:
         """TrainingFailed where `sequences` of `tokens` for each row at once would not fit."""
-        rows = settings.micro_batch_size or settings.batch_size
+        shape = self.shape(targets or self.kind.target_modules)
+        if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+            shape = replace(shape, parameters=shape.parameters // processes())
+        rows = settings.micro_batch_size or max(1, settings.batch_size // processes())
         needed = memory.estimate(
-            self.shape(targets or self.kind.target_modules),
+            shape,
             rank=rank,
             adapters=adapters,
             tokens=tokens * rows * sequences,
@@ -52,7 +57,9 @@ class Prepared:
             product_bytes=_WIDTHS[settings.precision],
             twice=recomputes(settings),
         )
-        memory.check(needed, *memory.free_memory())
+        free, where = memory.free_memory()
+        # Processes have a GPU each, but share a machine's memory.
+        memory.check(needed, free if torch.cuda.is_available() else free // processes(), where)
 
     def shape(self, targets: str) -> memory.Shape:
         """Counted on a model without weights."""
@@ -83,6 +90,11 @@ def prepared(directory: Path, reasoning_format: str) -> Prepared:
     kind, processor = kind_of(directory), load_processor(directory)
     check_template(directory, processor, FORMATS[reasoning_format])
     return Prepared(directory, kind, processor)
+
+
+def processes() -> int:
+    """How many train together."""
+    return int(PartialState(cpu=not torch.cuda.is_available()).num_processes)
 
 
 def recomputes(settings: Training) -> bool:

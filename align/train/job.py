@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
 from align.records import Dropped, Pair, SftRow, read_rows, write_rows
@@ -88,6 +89,8 @@ def _stage_2(job: Job, what: Stage2) -> list[Dropped]:
 def launch_job(job: Job, launch: Launch) -> None:
     """Train in several processes by `accelerate launch`; TrainingFailed with what one of them said."""
     job.out.mkdir(parents=True, exist_ok=True)
+    if launch.config == "fsdp" and not torch.cuda.is_available():
+        raise TrainingFailed('launch.config = "fsdp" cuts a model up over GPUs, and there is none: use "ddp"')
     failed = job.out / FAILED_FILE
     failed.unlink(missing_ok=True)
     path = job.out / JOB_FILE

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,8 +18,8 @@ from align.train.arguments import CHECKPOINTS, last_checkpoint
 from align.train.curve import steps_of, write_csv, write_curve
 from align.train.watched import EarlyEnd, GradientWatch
 
-_WRITING_FAILED = ("file write failed", "unexpected pos", "No space left")
-"""How torch says that a file could not be written: as a plain RuntimeError."""
+_WRITING_FAILED = ("file write failed", "unexpected pos", "No space left", "while serializing")
+"""How torch, as a RuntimeError, and safetensors say that a file could not be written."""
 
 
 def run_session(trainer: Trainer, out: Path, label: str, stop_after: int | None = None) -> list[float]:
@@ -93,6 +94,10 @@ class _Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
     ) -> None:
         if state.is_world_process_zero:
             write_csv(steps_of(state.log_history), self._out)
+            if not sys.stderr.isatty():  # where a bar would show at its end only
+                sys.stderr.write(
+                    f"{self._label}: step {state.global_step} of {state.max_steps}, {self._told}\n"
+                )
 
 
 @contextmanager
@@ -101,6 +106,6 @@ def _disk_faults(out: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
-        if isinstance(error, SafetensorError) or any(sign in str(error) for sign in _WRITING_FAILED):
+        if any(sign in str(error) for sign in _WRITING_FAILED):
             raise OSError(errno.ENOSPC, f"cannot be written ({error})", str(out)) from error
         raise
