@@ -118,7 +118,9 @@ def page(run: Run) -> str:
 
 
 def _section(stage: StageFolder, run: Run) -> Section:
-    read = BODIES.get(stage.name) if stage.manifest or stage.has(ROWS_FILE) else None
+    has_rows = bool(stage.manifest) or stage.has(ROWS_FILE)
+    # What trains or measures leaves no rows, and tells by itself whether there is anything yet.
+    read = BODIES.get(stage.name) if has_rows or stage.name not in _FUNNEL else None
     try:
         return Section(stage, read(stage, run) if read else None, drops_of(stage))
     except RecordError as error:
