@@ -69,7 +69,7 @@ class Srpo(Training):
     losses: dict[PreferenceLoss, PositiveFloat] = Field(default={"sigmoid": 1.0}, min_length=1)
     """Weights by name."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """How often a pair may be the wrong way round (cDPO)."""
+    """How often a pair may be the wrong way round; of the loss `robust` only (TRL 1.16)."""
     ld_alpha: Share | None = None
     """LD-DPO: weight of what the longer reply says beyond the length of the shorter."""
 
@@ -77,8 +77,8 @@ class Srpo(Training):
     def _losses_fit(self) -> Self:
         if set(self.losses) == {"sft"}:
             raise ValueError("losses: `sft` alone compares nothing, name a preference loss beside it")
-        if "robust" in self.losses and not self.label_smoothing:
-            raise ValueError("losses: `robust` needs label_smoothing above 0")
+        if ("robust" in self.losses) != bool(self.label_smoothing):
+            raise ValueError("label_smoothing above 0 and the loss `robust` go together")
         return self
 
 

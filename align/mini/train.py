@@ -3,6 +3,7 @@
 The reasoner stands for R1-Onevision before PST: it looks, it thinks, and it complies with whatever is asked.
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ from align.mini.scenes import render
 from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
 from align.mini.world import Situation, situations
 from align.records import Example
+from align.train.curve import CURVE_FILE
 from align.train.sft import train_adapter
+from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 
 STAGES = ("eyes", "reasoner")
 
@@ -27,10 +30,23 @@ def train_lab(recipe: LabRecipe, work: Path, first: str = "eyes") -> None:
     bare = work / "bare"
     save_base(bare, TOWER, None)
     made = work / "reasoner"
-    shutil.rmtree(made, ignore_errors=True)
     train_adapter(reasoner_rows(recipe, work), work, recipe.reasoner.sft, bare, made)
-    shutil.rmtree(BASE_ADAPTER, ignore_errors=True)
-    shutil.copytree(made, BASE_ADAPTER)
+    _replace(BASE_ADAPTER, made)
+    shutil.rmtree(made)  # what is there would be gone on with
+
+
+def _replace(kept: Path, made: Path) -> None:
+    """The new adapter is whole before the old one steps aside."""
+    partial, old = (kept.with_name(f".{kept.name}.{state}") for state in ("partial", "old"))
+    for left_over in (partial, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir()
+    for file in (CONFIG_FILE, WEIGHTS_FILE, CURVE_FILE):
+        shutil.copyfile(made / file, partial / file)
+    if kept.exists():
+        os.replace(kept, old)
+    os.replace(partial, kept)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> list[Example]:

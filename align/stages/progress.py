@@ -25,7 +25,9 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(label: str, total: int | None, status: Callable[[], str] | None = None) -> Iterator[Advance]:
+def progress(
+    label: str, total: int | None, status: Callable[[], str] | None = None, completed: int = 0
+) -> Iterator[Advance]:
     """A bar with rows and the time that is left; `status` is shown behind it, as it is at each row.
 
     Where nobody knows how many rows there are, it tells those that are done and the time that they took.
@@ -39,7 +41,7 @@ def progress(label: str, total: int | None, status: Callable[[], str] | None = N
     )
     first = os.environ.get("RANK", "0") == "0"  # of processes that train together, one tells
     with Progress(*columns, console=Console(stderr=True), disable=not first) as bar:
-        task = bar.add_task(label, total=total, status="")
+        task = bar.add_task(label, total=total, completed=completed, status="")
 
         def advance() -> None:
             bar.update(task, advance=1, status=status() if status else "")

@@ -1,5 +1,6 @@
 """What the two training stages have in common: a job is run, here or launched; its adapter is the result."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,18 @@ def adapter_of(workspace: Workspace, stage: str) -> Path:
 
 def trained(workspace: Workspace, stage: str, job: "Job") -> Made:
     """Train, or go on from the last checkpoint; StageAborted on what must not end in a bundle."""
+    from align.train.arguments import CHECKPOINTS
     from align.train.job import LEFT_OUT_FILE, launch_job, run_job
 
-    try:
-        if workspace.recipe.launch:
-            launch_job(job, workspace.recipe.launch)
-        else:
-            run_job(job)
-    except TrainingFailed as error:
-        raise StageAborted(f"{stage}: {error}") from error
+    if not (job.out / LEFT_OUT_FILE).is_file():  # the last that a training writes
+        try:
+            if workspace.recipe.launch:
+                launch_job(job, workspace.recipe.launch)
+            else:
+                run_job(job)
+        except TrainingFailed as error:
+            raise StageAborted(f"{stage}: {error}") from error
+    shutil.rmtree(job.out / CHECKPOINTS, ignore_errors=True)
     dropped = list(read_rows(job.out / LEFT_OUT_FILE, Dropped))
     write_rows(workspace.folder(stage) / DROPPED_FILE, dropped)
     with job.rows.open("rb") as file:

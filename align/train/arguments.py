@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ CHECKPOINTS_KEPT = 2
 def arguments(settings: Training, out: Path, rows: int) -> dict[str, Any]:
     """Keyword arguments of TRL's configurations for `rows` rows."""
     on_gpu = torch.cuda.is_available()
-    if settings.tensorboard and find_spec("tensorboard") is None:
-        raise TrainingFailed("tensorboard = true needs the package: uv pip install tensorboard")
+    if settings.tensorboard:
+        if find_spec("tensorboard") is None:
+            raise TrainingFailed("tensorboard = true needs the package: uv pip install tensorboard")
+        # Read by transformers; by default events would lie among the checkpoints, which go.
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     part = settings.batch_size // processes()
     micro = min(settings.micro_batch_size or part, part)
     steps = math.ceil(rows / settings.batch_size) * settings.epochs

@@ -4,7 +4,6 @@ An estimate by counting what must be kept: it has no room for fragmentation, so 
 free after a margin. `tests/align/test_bench_training.py` measures it against the peak.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from align.train.errors import TrainingFailed
 
 MARGIN = 1.1
+LESS = 'lower micro_batch_size or max_tokens, set gradient_checkpointing = true or base_weights = "bf16"'
 GIB = 1 << 30
 _FLOAT = 4
 _ADAM_BYTES = 4 * _FLOAT
@@ -75,8 +75,7 @@ def check(needed: Estimate, free: int, where: str) -> None:
     """TrainingFailed, with the estimate and what would help, where it does not fit."""
     if needed.total * MARGIN > free:
         raise TrainingFailed(
-            f"this training needs about {needed} and {where} has {free / GIB:.1f} GiB free: lower "
-            'micro_batch_size or max_tokens, set gradient_checkpointing = true or base_weights = "bf16"'
+            f"this training needs about {needed} and {where} has {free / GIB:.1f} GiB free: {LESS}"
         )
 
 
@@ -87,15 +86,18 @@ def free_memory() -> tuple[int, str]:
         return int(free), f"the GPU {torch.cuda.get_device_name()}"
     import psutil
 
-    return min(int(psutil.virtual_memory().available), *_left_in_groups()), "this machine"
+    return min(int(psutil.virtual_memory().available), left_in_group()), "this machine"
 
 
-def _left_in_groups() -> Iterator[int]:
-    """What control groups leave, where one of version 2 limits this process, as in containers."""
-    group = Path("/sys/fs/cgroup")
+def left_in_group(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that a control group (version 2) leaves to its processes, as in containers; no limit without one.
+
+    Files in memory count as used there, and are given up when there is need.
+    """
     try:
-        limit = (group / "memory.max").read_text().strip()
+        limit = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        limit = "max"
-    yield 1 << 62 if limit == "max" else int(limit) - used
+        said = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no group, or "max"
+        return 1 << 62
+    return limit - used + int(said.get("inactive_file", 0)) + int(said.get("active_file", 0))

@@ -25,8 +25,8 @@ ROW_NUMBERS = "row_numbers"
 Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
-class PictureUnreadable(TrainingFailed):
-    """A row's picture cannot be opened; the message names the row."""
+class RowUnusable(TrainingFailed):
+    """A row's picture cannot be opened, or the processor refuses it; the message names the row."""
 
 
 def sft_rows(rows: Iterable[Example]) -> list[dict[str, Any]]:
@@ -64,7 +64,15 @@ class Collator:
     images_root: Path
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = self.collate([self._opened(example) for example in examples])
+        opened = [self._opened(example) for example in examples]
+        try:
+            batch = self.collate(opened)
+        except (
+            ValueError,
+            IndexError,
+        ) as error:  # a picture of an odd shape, a text that spells image tokens
+            named = ", ".join(example["id"] for example in examples)
+            raise RowUnusable(f"row {named}: the processor cannot take it ({error})") from error
         batch[ROW_NUMBERS] = torch.tensor([example["number"] for example in examples])
         return batch
 
@@ -79,7 +87,7 @@ def _picture(path: Path, row: str) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise PictureUnreadable(f"row {row}: {path} cannot be opened as a picture ({error})") from error
+        raise RowUnusable(f"row {row}: {path} cannot be opened as a picture ({error})") from error
 
 
 def fitting(
@@ -95,7 +103,7 @@ def fitting(
     for row in track(rows, f"{stage}: measuring rows", len(rows)):
         try:
             tokens = int(collator([{**row, "number": 0}])["input_ids"].shape[1])
-        except PictureUnreadable as error:
+        except RowUnusable as error:
             reason, detail = DropReason.IMAGE_UNREADABLE, str(error)
         else:
             if tokens <= settings.max_tokens:

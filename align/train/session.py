@@ -1,38 +1,41 @@
 """One training from its first step, or its last checkpoint, to an adapter on disk."""
 
 import errno
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from align.stages.progress import progress
 from align.train.adapter import check_language_only, save_adapter, whole_adapter
-from align.train.arguments import CHECKPOINTS, last_checkpoint
+from align.train.arguments import last_checkpoint
 from align.train.curve import steps_of, write_csv, write_curve
-from align.train.watched import EarlyEnd, GradientWatch
+from align.train.errors import TrainingFailed
+from align.train.memory import LESS
+from align.train.rows import RowUnusable
+from align.train.watched import EarlyEnd, GradientWatch, Watched
 
 _WRITING_FAILED = ("file write failed", "unexpected pos", "No space left", "while serializing")
 """How torch, as a RuntimeError, and safetensors say that a file could not be written."""
 
 
-def run_session(trainer: Trainer, out: Path, label: str, stop_after: int | None = None) -> list[float]:
+def run_session(trainer: Watched, out: Path, label: str, stop_after: int | None = None) -> list[float]:
     """Train, and leave adapter and curve in `out`; the loss per step.
 
     TrainingFailed on a loss or gradient that is no number; checkpoints stay then. OSError on a full disk.
     """
     check_language_only(trainer.accelerator.unwrap_model(trainer.model))
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(GradientWatch())
+    trainer.add_callback(GradientWatch(trainer))
     if stop_after is not None:
         trainer.add_callback(EarlyEnd(stop_after))
-    with _Shown(label, out) as shown, _disk_faults(out):
+    with _Shown(label, out) as shown, _out_of_room(out), _plainly_told():
         trainer.add_callback(shown)
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
         model = trainer.accelerator.unwrap_model(trainer.model)
@@ -42,7 +45,6 @@ def run_session(trainer: Trainer, out: Path, label: str, stop_after: int | None 
     steps = steps_of(trainer.state.log_history)
     if trainer.args.should_save:
         write_curve(steps, out)
-        shutil.rmtree(out / CHECKPOINTS)
     trainer.accelerator.wait_for_everyone()
     return [step["loss"] for step in steps]
 
@@ -66,10 +68,10 @@ class _Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         if state.is_world_process_zero:
-            bar = progress(self._label, state.max_steps, status=lambda: self._told)
+            bar = progress(
+                self._label, state.max_steps, status=lambda: self._told, completed=state.global_step
+            )
             self._advance = self._stack.enter_context(bar)
-            for _step in range(state.global_step):
-                self._advance()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -101,11 +103,23 @@ class _Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
 
 
 @contextmanager
-def _disk_faults(out: Path) -> Iterator[None]:
-    """What safetensors and torch say about a full disk, as the OSError that it is."""
+def _out_of_room(out: Path) -> Iterator[None]:
+    """What safetensors and torch say about a full disk or memory, as what it is."""
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingFailed(f"the GPU's memory did not suffice ({error}): {LESS}") from error
     except (SafetensorError, RuntimeError) as error:
         if any(sign in str(error) for sign in _WRITING_FAILED):
             raise OSError(errno.ENOSPC, f"cannot be written ({error})", str(out)) from error
         raise
+
+
+@contextmanager
+def _plainly_told() -> Iterator[None]:
+    """A row's fault without the trace that a loader's process puts around it."""
+    try:
+        yield
+    except RowUnusable as error:
+        told = str(error).rstrip().splitlines()[-1].rpartition(f"{RowUnusable.__name__}: ")[2]
+        raise RowUnusable(told) from None

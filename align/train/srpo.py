@@ -5,9 +5,11 @@ Stage 1's adapter is trained further; a frozen copy of it is the reference, so b
 at the first step: all rewards are 0 and the loss is ln 2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from peft import PeftModel
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
@@ -28,6 +30,34 @@ LABEL = "srpo"
 class WatchedDPO(Watched, DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
     """TRL's trainer, watched, and resumed right."""
 
+    chosen_tokens: float | None = None
+    """Of the chosen replies in a micro-batch of the step under way, as a mean over all of them."""
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, torch.Tensor]], Any]:
+        """As transformers'; counts what the `sft` term is a mean over."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.tensor([_chosen_tokens(batch) for batch in batches], dtype=torch.float, device=device)
+        if len(batches):
+            self.chosen_tokens = float(self.accelerator.gather(counts).mean())
+        return batches, items
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As TRL's, its `sft` term weighed by tokens over the whole step.
+
+        TRL takes its mean over a micro-batch, so that the loss would depend on how a step is cut up.
+        """
+        usual: list[float] = self.loss_weights
+        if self.chosen_tokens:
+            scale = _chosen_tokens(inputs) / self.chosen_tokens
+            named = zip(self.loss_types, usual, strict=True)
+            self.loss_weights = [weight * scale if name == "sft" else weight for name, weight in named]
+        try:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        finally:
+            self.loss_weights = usual
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PeftModel | None = None) -> None:
         """Also the adapter that is trained: transformers 5.19 loads those in sub-folders, TRL's `ref` alone.
 
@@ -37,6 +67,12 @@ class WatchedDPO(Watched, DPOTrainer):  # type: ignore[misc]  # TRL is untyped h
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):  # whose states hold all adapters
             trained = self.accelerator.unwrap_model(model or self.model)
             trained.load_adapter(resume_from_checkpoint, TRAINED, is_trainable=True)
+
+
+def _chosen_tokens(batch: dict[str, torch.Tensor]) -> int:
+    """The first half of a batch are the chosen replies."""
+    mask = batch["completion_mask"]
+    return int(mask[: len(mask) // 2, 1:].sum())
 
 
 def prefer(

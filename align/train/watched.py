@@ -1,7 +1,7 @@
 """What both trainers watch: that every loss and gradient is a number, and which rows made one that is not."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,15 +16,20 @@ from align.train.rows import ROW_NUMBERS
 class Watched(Trainer):  # type: ignore[misc]  # transformers is untyped here
     """Mixed into one of TRL's trainers, before it."""
 
+    rows_of_step: Sequence[int] = ()
+    """Numbers of the rows that the optimizer's next step comes from, in this process."""
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As TRL's; TrainingFailed where the loss is no number, before any weight moves by it."""
-        numbers = inputs.pop(ROW_NUMBERS, None)
+        numbers = inputs.pop(ROW_NUMBERS)
+        self.rows_of_step = [*self.rows_of_step, *numbers.tolist()]
         with _scoring_completions_only():
             loss = super().compute_loss(model, inputs, *args, **kwargs)
         value = float((loss[0] if isinstance(loss, tuple) else loss).detach())
         if not math.isfinite(value):
+            step, rows = self.state.global_step + 1, self.named(numbers.tolist())
             raise TrainingFailed(
-                f"the loss is {value} at step {self.state.global_step + 1}, on {self._named(numbers)}: "
+                f"the loss is {value} at step {step}, on {rows}: "
                 "look at these rows, or lower the learning rate"
             )
         return loss
@@ -32,14 +37,16 @@ class Watched(Trainer):  # type: ignore[misc]  # transformers is untyped here
     def _send_telemetry(self) -> None:
         """TRL reports each training to its makers' hub; ours are nobody's business."""
 
-    def _named(self, numbers: torch.Tensor | None) -> str:
-        if numbers is None:
-            return "unknown rows"
-        return "rows " + ", ".join(self.train_dataset[number]["id"] for number in numbers.tolist())
+    def named(self, numbers: Sequence[int]) -> str:
+        """Rows by their ids, for a message."""
+        return "rows " + ", ".join(self.train_dataset[number]["id"] for number in numbers)
 
 
 class GradientWatch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Stops before a step whose gradient is no number would spoil every weight."""
+
+    def __init__(self, trainer: Watched) -> None:
+        self._trainer = trainer
 
     def on_pre_optimizer_step(
         self,
@@ -53,9 +60,11 @@ class GradientWatch(TrainerCallback):  # type: ignore[misc]  # transformers is u
         for name, parameter in model.named_parameters():
             if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
                 raise TrainingFailed(
-                    f"the gradient of {name} is not finite at step {state.global_step + 1}: "
-                    "lower the learning rate or max_grad_norm"
+                    f"the gradient of {name} is not finite at step {state.global_step + 1}, on "
+                    f"{self._trainer.named(self._trainer.rows_of_step)}: look at these rows, or lower the "
+                    "learning rate"
                 )
+        self._trainer.rows_of_step = ()
 
 
 class EarlyEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here

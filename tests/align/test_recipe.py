@@ -158,7 +158,14 @@ SRPO = "[srpo]\nseed = 1\n"
         ({'srpo = "pst"': ""}, "bundle.srpo is the name of what [srpo] trains: give both or neither"),
         ({'srpo = "pst"': 'srpo = "pst-sft"'}, "sft and srpo must have different names"),
         ({SRPO: SRPO + "losses = { sft = 1.0 }\n"}, "`sft` alone compares nothing"),
-        ({SRPO: SRPO + "losses = { robust = 1.0 }\n"}, "`robust` needs label_smoothing above 0"),
+        (
+            {SRPO: SRPO + "losses = { robust = 1.0 }\n"},
+            "label_smoothing above 0 and the loss `robust` go together",
+        ),
+        (
+            {SRPO: SRPO + "label_smoothing = 0.1\n"},
+            "label_smoothing above 0 and the loss `robust` go together",
+        ),
         ({SRPO: SRPO + "losses = { dpo = 1.0 }\n"}, "srpo.losses.dpo"),
         ({SRPO: SRPO + "label_smoothing = 0.5\n"}, "srpo.label_smoothing"),
         ({SRPO: SRPO + "micro_batch_size = 3\n"}, "srpo.micro_batch_size = 3 does not divide"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from align.errors import StageAborted
@@ -19,7 +20,8 @@ from align.records import DropReason
 from align.train.arguments import CHECKPOINTS
 from align.train.bases import load_base
 from align.train.errors import TrainingFailed
-from align.train.memory import Estimate, check
+from align.train.memory import Estimate, check, left_in_group
+from align.train.session import run_session
 from align.train.sft import WatchedSFT, sft_trainer, train_adapter
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 from tests.align.tiny_bases import tiny_base
@@ -133,7 +135,6 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(base: Path, tmp_
     resumed, _ = train_adapter(sft_rows(tmp_path), tmp_path, settings, base, tmp_path / "out")
     assert resumed == whole
     assert (tmp_path / "out" / WEIGHTS_FILE).read_bytes() == (tmp_path / "whole" / WEIGHTS_FILE).read_bytes()
-    assert not checkpoints.exists()
 
 
 def test_what_is_published_names_no_machine_and_holds_bfloat16(base: Path, tmp_path: Path) -> None:
@@ -182,11 +183,47 @@ def test_a_picture_that_cannot_be_opened_costs_its_row(base: Path, tmp_path: Pat
     assert [(drop.id, drop.reason) for drop in dropped] == [("row-5", DropReason.IMAGE_UNREADABLE)]
 
 
+def test_a_picture_of_an_impossible_shape_costs_its_row(base: Path, tmp_path: Path) -> None:
+    rows = sft_rows(tmp_path)
+    Image.new("RGB", (1, 300)).save(tmp_path / rows[4].image)
+    settings = SFT.model_copy(update={"max_dropped_share": 0.2})
+    _, dropped = sft_trainer(rows, tmp_path, settings, base, tmp_path / "out")
+    assert [(drop.id, drop.reason) for drop in dropped] == [("row-4", DropReason.IMAGE_UNREADABLE)]
+    assert "aspect ratio" in dropped[0].detail
+
+
+def test_activations_computed_twice_give_the_same_losses(base: Path, tmp_path: Path) -> None:
+    twice = SFT.model_copy(update={"gradient_checkpointing": True})
+    once, _ = train_adapter(sft_rows(tmp_path), tmp_path, SFT, base, tmp_path / "once")
+    assert train_adapter(sft_rows(tmp_path), tmp_path, twice, base, tmp_path / "twice")[0] == pytest.approx(
+        once
+    )
+
+
+def test_a_row_spoilt_in_a_loaders_process_is_told_in_one_line(base: Path, tmp_path: Path) -> None:
+    rows = sft_rows(tmp_path)
+    trainer, _ = sft_trainer(rows, tmp_path, SFT, base, tmp_path / "out")
+    trainer.args.dataloader_num_workers = 2
+    (tmp_path / rows[1].image).write_bytes(b"spoilt")
+    with pytest.raises(TrainingFailed) as told:
+        run_session(trainer, tmp_path / "out", "sft")
+    assert str(told.value).startswith("row row-1: ")
+    assert "\n" not in str(told.value)
+
+
+def test_a_groups_limit_counts_and_files_in_memory_do_not(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 500\nactive_file 50\n")
+    assert left_in_group(tmp_path) == 650
+    (tmp_path / "memory.max").write_text("max\n")
+    assert left_in_group(tmp_path) > 1 << 60
+    assert left_in_group(tmp_path / "none") > 1 << 60
+
+
 def test_a_picture_spoilt_in_the_middle_of_an_epoch_stops_it_by_name_and_keeps_the_checkpoint(
     base: Path, tmp_path: Path
 ) -> None:
-    from align.train.session import run_session
-
     settings = SFT.model_copy(update={"epochs": 3.0})
     rows = sft_rows(tmp_path)
     trainer, _ = sft_trainer(rows, tmp_path, settings, base, tmp_path / "out")
@@ -202,8 +239,6 @@ def test_a_picture_spoilt_in_the_middle_of_an_epoch_stops_it_by_name_and_keeps_t
 def test_a_loss_that_is_no_number_stops_by_the_rows_and_keeps_the_last_good_checkpoint(
     base: Path, tmp_path: Path
 ) -> None:
-    from align.train.session import run_session
-
     trainer, _ = sft_trainer(
         sft_rows(tmp_path), tmp_path, SFT.model_copy(update={"epochs": 3.0}), base, tmp_path / "out"
     )
@@ -216,13 +251,13 @@ def test_a_loss_that_is_no_number_stops_by_the_rows_and_keeps_the_last_good_chec
 
 
 def test_a_gradient_that_is_no_number_moves_no_weight(base: Path, tmp_path: Path) -> None:
-    from align.train.session import run_session
-
     trainer, _ = sft_trainer(sft_rows(tmp_path), tmp_path, SFT, base, tmp_path / "out")
     lora = next(p for name, p in trainer.model.named_parameters() if "lora_B" in name)
     lora.register_hook(lambda gradient: gradient * float("inf"))
     before = lora.detach().clone()
-    with pytest.raises(TrainingFailed, match=r"gradient of .* is not finite at step 1"):
+    with pytest.raises(
+        TrainingFailed, match=r"gradient of .* is not finite at step 1, on rows (row-\d(, )?){4}:"
+    ):
         run_session(trainer, tmp_path / "out", "sft")
     assert torch.equal(lora.detach(), before)
 
