@@ -1,7 +1,8 @@
 """What a run would ask and spend, before anything is asked: `python -m align run RECIPE --dry-run`.
 
-Prompts are built as the stages build them and measured; how many rows come through and how long replies
-are is assumed (`[expect]`) where no stage has measured it, and bounded beside it by the most there can be.
+Prompts are built as the stages build them and measured. How many rows come through is taken from stages
+that are complete, and assumed (`[expect]`) beyond them, as the length of replies is. Beside it stands the
+most that can be asked, and a high price of it: no bound, for prompts are estimated and attempts may fail.
 What an unfinished stage has kept since it was begun is taken off. Older replies are not: the stage may
 have been begun anew because it asks something else. Which stages would be made again is told by whoever
 knows their graph.
@@ -16,11 +17,13 @@ from statistics import fmean
 from align.errors import RecipeError
 from align.manifest import ORIGIN_FILE, StageManifest, read_manifest
 from align.prompts import ATTENUATED, adversary_messages, describer_messages, scorer_messages
-from align.recipe_tables import Role
+from align.recipe import Recipe
+from align.recipe_tables import Mine, Role, Score
 from align.records import Query
-from align.stages import categorise, derive, describe, mine, queries, score, trajectories
+from align.stages import categorise, derive, describe, gates, mine, queries, score, trajectories
 from align.stages.workspace import Workspace
 from align.teacher.kept import kept_requests
+from align.teacher.ledger import cost
 from align.teacher.request import Request, estimated_prompt_tokens
 from policies.categorise import categoriser_messages
 from policies.forms import Budget
@@ -44,24 +47,39 @@ class Load:
     calls: int
     most_calls: int
     prompt: int
-    """Tokens of one prompt."""
+    """Tokens of one prompt, with one policy."""
+    long_prompt: int
+    """With every policy, as where none is found to decide, and replies of full length."""
     completion: int
     most_completion: int
     money: float | None
-    most_money: float | None
-    """None where the model has no price."""
+    high_money: float | None
+    """Of the most calls, each with a long prompt and the longest reply. None where the model has no price."""
     again: bool
     """Whether the stage is made again: then replies may be there that answer it and are not taken off."""
 
 
 @dataclass(frozen=True, slots=True)
+class _Rows:
+    """So many rows, or calls for them: expected, and at most."""
+
+    expected: float
+    most: float
+
+    def times(self, expected: float, most: float = 1) -> "_Rows":
+        return _Rows(self.expected * expected, self.most * most)
+
+    def up_to(self, count: float) -> "_Rows":
+        return _Rows(min(self.expected, count), min(self.most, count))
+
+
+@dataclass(frozen=True, slots=True)
 class _Share:
-    """Calls for each row that enters the journey: expected, and at most."""
+    """Whom a stage asks, and how often."""
 
     stage: str
     role: str
-    expected: float
-    most: float
+    calls: _Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,11 @@ class _Outlook:
     def stands(self, stage: str) -> StageManifest | None:
         """The manifest of a stage that is complete and is not made again."""
         return None if stage in self.again else read_manifest(self.workspace.folder(stage))
+
+    def rows(self, stage: str, otherwise: _Rows) -> _Rows:
+        """What a stage leaves: as many rows as it has left where it stands."""
+        manifest = self.stands(stage)
+        return _Rows(manifest.rows, manifest.rows) if manifest else otherwise
 
     def kept(self, share: _Share, model: str) -> int:
         """0 where the stage was not begun: what its earlier makings left may answer nothing of this one."""
@@ -101,9 +124,8 @@ def estimate(workspace: Workspace, again: Mapping[str, bool]) -> list[Load]:
     certain to ask the same: only then what it has kept is taken off.
     """
     outlook = _Outlook(workspace, again)
-    rows = _queries(outlook)
-    shares = [share for share in _shares(outlook, rows) if not outlook.stands(share.stage)]
-    return [_load(outlook, share, rows) for share in shares]
+    shares = [share for share in _shares(outlook) if not outlook.stands(share.stage)]
+    return [_load(outlook, share) for share in shares]
 
 
 def _queries(outlook: _Outlook) -> int:
@@ -120,42 +142,44 @@ def _queries(outlook: _Outlook) -> int:
     return sum(count or 0 for count in counts)
 
 
-def _shares(outlook: _Outlook, rows: int) -> Iterator[_Share]:
-    """The journey of one of so many queries, in calls."""
-    workspace = outlook.workspace
-    recipe, expect = workspace.recipe, workspace.recipe.expect
-    candidates = recipe.trajectories.candidates
-    scored = candidates * expect.passes_gates
+def _shares(outlook: _Outlook) -> Iterator[_Share]:
+    """The journey of the queries, in calls."""
+    recipe, expect = outlook.workspace.recipe, outlook.workspace.recipe.expect
+    count = _queries(outlook)
+    rows = _Rows(count, count)
     if recipe.describe:
-        yield _Share(describe.STAGE, "describer", 1, 1)
+        yield _Share(describe.STAGE, "describer", rows)
+        rows = outlook.rows(describe.STAGE, rows)
     if recipe.roles.categoriser:
-        unknown, retries = _without_category(outlook), recipe.categorise.unreadable_retries
-        yield _Share(categorise.STAGE, "categoriser", unknown, unknown * (1 + retries))
-    yield _Share(trajectories.STAGE, "teacher", candidates, candidates)
-    retries = recipe.score.unreadable_retries
-    rounds, most_rounds = _rounds(workspace, recipe.score.rounds), recipe.score.rounds * (1 + retries)
-    yield _Share(score.STAGE, "scorer", scored * rounds, candidates * most_rounds)
+        unknown = _without_category(outlook)
+        most = unknown * (1 + recipe.categorise.unreadable_retries)
+        yield _Share(categorise.STAGE, "categoriser", rows.times(unknown, most))
+    cases = outlook.rows(categorise.STAGE, rows)
+    candidates = recipe.trajectories.candidates
+    replies = cases.times(candidates, candidates)
+    yield _Share(trajectories.STAGE, "teacher", replies)
+    replies = outlook.rows(trajectories.STAGE, replies)
+    passed = outlook.rows(gates.STAGE, replies.times(expect.passes_gates))
+    yield _Share(score.STAGE, "scorer", passed.times(*_rounds(recipe, recipe.score)))
     if recipe.mine:
-        kept = candidates * expect.full_in_all_rounds * expect.passes_gates
-        yield from _pair_shares(workspace, kept, max(rows, 1))
+        full = outlook.rows(score.STAGE, passed.times(expect.full_in_all_rounds))
+        yield from _pair_shares(recipe, recipe.mine, full.up_to(cases.most).up_to(recipe.mine.count))
 
 
-def _pair_shares(workspace: Workspace, kept: float, rows: int) -> Iterator[_Share]:
-    recipe, wanted = workspace.recipe, workspace.recipe.mine
-    assert wanted is not None  # asked only where there is one
-    mined, most = min(wanted.count / rows, kept), min(wanted.count / rows, 1.0)
+def _pair_shares(recipe: Recipe, wanted: Mine, mined: _Rows) -> Iterator[_Share]:
     for role in recipe.roles.miners:
-        yield _Share(mine.STAGE, f"miner:{role.model}", mined, most)
+        yield _Share(mine.STAGE, f"miner:{role.model}", mined)
     several = len(recipe.roles.miners)
-    rounds, most_rounds = _rounds(workspace, wanted.rounds), wanted.rounds * (1 + wanted.unreadable_retries)
-    yield _Share(mine.STAGE, "scorer", mined * several * rounds, most * several * most_rounds)
+    replies = mined.times(several, several)
+    yield _Share(mine.STAGE, "scorer", replies.times(*_rounds(recipe, wanted)))
     derived = wanted.benign_share + (1 - wanted.benign_share) * recipe.expect.mined_unsafe
-    yield _Share(derive.STAGE, "adversary", mined * derived, most)
+    yield _Share(derive.STAGE, "adversary", mined.times(derived))
 
 
-def _rounds(workspace: Workspace, rounds: int) -> float:
-    """Rounds of marks that a reply is expected to get: all of them only where the first one is full."""
-    return 1 + (rounds - 1) * workspace.recipe.expect.full_in_first_round
+def _rounds(recipe: Recipe, wanted: Score | Mine) -> tuple[float, float]:
+    """Rounds of marks that a reply gets, expected and at most: all of them only where the first is full."""
+    expected = 1 + (wanted.rounds - 1) * recipe.expect.full_in_first_round
+    return expected, wanted.rounds * (1 + wanted.unreadable_retries)
 
 
 def _without_category(outlook: _Outlook) -> float:
@@ -167,40 +191,45 @@ def _without_category(outlook: _Outlook) -> float:
     return sum(found) / max(len(found), 1)
 
 
-def _load(outlook: _Outlook, share: _Share, rows: int) -> Load:
-    workspace = outlook.workspace
-    role = workspace.recipe.roles.named()[share.role]
-    prompts = [
-        estimated_prompt_tokens(messages, role.image_tokens)
-        for messages in _prompts(outlook, share.stage, role)
-    ]
+def _load(outlook: _Outlook, share: _Share) -> Load:
+    recipe = outlook.workspace.recipe
+    role = recipe.roles.named()[share.role]
+    prompts, long_prompts = (
+        [
+            estimated_prompt_tokens(messages, role.image_tokens)
+            for messages in _prompts(outlook, share.stage, role, long=long)
+        ]
+        for long in (False, True)
+    )
     most_completion = Request(
         role.model, (), role.temperature, role.max_tokens, 0, extra_body=role.extra_body
     ).most_completion_tokens
-    prompt = round(fmean(prompts))
-    completion = round(most_completion * workspace.recipe.expect.completion_share)
+    prompt, long_prompt = round(fmean(prompts)), max(long_prompts)
+    completion = round(most_completion * recipe.expect.completion_share)
     kept = outlook.kept(share, role.model)
-    calls, most_calls = (max(0, round(rows * each) - kept) for each in (share.expected, share.most))
-    price = workspace.recipe.prices.get(role.model)
-    money, most_money = (
-        (price.input * number * prompt + price.output * number * length) / 1e6 if price else None
-        for number, length in ((calls, completion), (most_calls, most_completion))
-    )
+    calls, most_calls = (max(0, round(number) - kept) for number in (share.calls.expected, share.calls.most))
+    price = recipe.prices.get(role.model)
+    money = cost(price, calls * prompt, calls * completion)
+    high_money = cost(price, most_calls * long_prompt, most_calls * most_completion)
     return Load(
-        share.stage, share.role, role.model, kept, calls, most_calls, prompt, completion, most_completion,
-        money, most_money, share.stage in outlook.again,
+        share.stage, share.role, role.model, kept, calls, most_calls, prompt, long_prompt, completion,
+        most_completion, money, high_money, share.stage in outlook.again,
     )  # fmt: skip
 
 
-def _prompts(outlook: _Outlook, stage: str, role: Role) -> Iterator[list[Message]]:
-    """What the stage would send for some of the run's questions, one policy after the other."""
+def _prompts(outlook: _Outlook, stage: str, role: Role, *, long: bool) -> Iterator[list[Message]]:
+    """What the stage would send for some of the run's questions, one policy after the other.
+
+    Where they are to be long, with every policy and as if every reply had taken its whole limit.
+    """
     workspace = outlook.workspace
     policies = workspace.catalog.policies
     budget = Budget(workspace.recipe.trajectories.policy_tokens)
+    length = 1 if long else workspace.recipe.expect.completion_share
     image = NO_IMAGE if role.sees else None
     described = None if role.sees else _words(_longest_description(workspace))
     for number, question in enumerate(_questions(outlook)):
-        policy = [policies[number % len(policies)]]
+        policy = policies if long else [policies[number % len(policies)]]
         if stage == describe.STAGE:
             yield describer_messages(NO_IMAGE)
         elif stage == categorise.STAGE:
@@ -212,13 +241,13 @@ def _prompts(outlook: _Outlook, stage: str, role: Role) -> Iterator[list[Message
             else:
                 yield teacher_messages(question, described or "", policy, budget=budget)
         elif stage == derive.STAGE:
-            reply = _words(workspace.recipe.roles.miners[0].max_tokens // 4)
+            reply = _words(workspace.recipe.roles.miners[0].max_tokens // (1 if long else 4))
             yield adversary_messages(
                 question, reply, policy, fault=ATTENUATED, verdict="comply",
                 image=image, description=described, budget=budget,
             )  # fmt: skip
         elif role is workspace.recipe.roles.scorer:
-            reply = _words(round(_reply_tokens(workspace, stage) * workspace.recipe.expect.completion_share))
+            reply = _words(round(_reply_tokens(workspace, stage) * length))
             yield scorer_messages(
                 question, reply, policy, key="0" * 12, image=image, description=described, budget=budget
             )

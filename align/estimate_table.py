@@ -14,7 +14,7 @@ WIDEST = 500
 
 
 def show_estimate(loads: Sequence[Load], recipe: Recipe) -> None:
-    """Expected and at most, role by role, and both in sum; what has no price is said to have none."""
+    """Expected and high, role by role, and both in sum; what has no price is said to have none."""
     # No markup: models and tables of a recipe may have brackets in their names.
     width = None if sys.stdout.isatty() else WIDEST
     console = Console(file=sys.stdout, width=width, markup=False, highlight=False)
@@ -27,31 +27,38 @@ def _table(loads: Sequence[Load], currency: str) -> Table:
     table = Table(title="What the run would ask")
     for heading in ("stage", "role", "model"):
         table.add_column(heading, overflow="fold")
-    for heading in ("kept", "calls", "at most", "prompt", "completion", currency, "at most"):
+    for heading in ("kept", "calls", "at most", "prompt", "long", "completion", currency, "high"):
         table.add_column(heading, justify="right", overflow="fold")
     for load in loads:
         table.add_row(
             load.stage, load.role.partition(":")[0], load.model, f"{load.kept:,}", f"{load.calls:,}",
-            f"{load.most_calls:,}", f"{load.prompt:,}", f"{load.completion:,}", _money(load.money),
-            _money(load.most_money),
+            f"{load.most_calls:,}", f"{load.prompt:,}", f"{load.long_prompt:,}", f"{load.completion:,}",
+            _money(load.money), _money(load.high_money),
         )  # fmt: skip
     table.add_section()
     kept, calls = sum(load.kept for load in loads), sum(load.calls for load in loads)
     most_calls = sum(load.most_calls for load in loads)
-    money, most_money = _sum(load.money for load in loads), _sum(load.most_money for load in loads)
-    numbers = (f"{kept:,}", f"{calls:,}", f"{most_calls:,}", "", "", _money(money), _money(most_money))
+    money, high_money = _sum(load.money for load in loads), _sum(load.high_money for load in loads)
+    numbers = (f"{kept:,}", f"{calls:,}", f"{most_calls:,}", "", "", "", _money(money), _money(high_money))
     table.add_row("in all", "", "", *numbers)
     return table
 
 
 def _remarks(loads: Sequence[Load], recipe: Recipe) -> Iterator[str]:
     expected = sum(load.calls * (load.prompt + load.completion) for load in loads)
-    most = sum(load.most_calls * (load.prompt + load.most_completion) for load in loads)
+    high = sum(load.most_calls * (load.long_prompt + load.most_completion) for load in loads)
     yield (
-        f"{_tokens(expected)} tokens expected, {_tokens(most)} at most; prompt and completion are tokens of "
-        "one call."
+        f"{_tokens(expected)} tokens expected, {_tokens(high)} high; prompt, long and completion are tokens "
+        "of one call."
     )
-    yield "Expected shares are those of [expect] in the recipe. Nothing was asked."
+    yield (
+        "High is every call that there may be, with the long prompt (every policy, full replies) and a reply "
+        "of max_tokens. Only [budget] is a limit: prompts are estimated, and failed attempts may be charged."
+    )
+    yield (
+        "Rows are those of stages that are complete, and beyond them shares are those of [expect] in the "
+        "recipe. Nothing was asked."
+    )
     if any(load.kept for load in loads):
         yield "Kept replies are there already: calls, tokens and money are what is left without them."
     if any(load.kept and load.calls == 0 < load.most_calls for load in loads):

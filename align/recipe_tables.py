@@ -258,6 +258,10 @@ class Pairs(Table):
         return self
 
 
+MERGED = "-merged"
+"""What a bundle's name is followed by where its merged weights lie."""
+
+
 class Bundle(Table):
     """The adapters' names towards the gateway."""
 
@@ -272,6 +276,8 @@ class Bundle(Table):
     def _apart(self) -> "Bundle":
         if self.sft == self.srpo:
             raise ValueError("sft and srpo must have different names")
+        if f"{self.sft}{MERGED}" == self.srpo or f"{self.srpo}{MERGED}" == self.sft:
+            raise ValueError(f"sft and srpo: NAME{MERGED} is where the merged weights of NAME go")
         return self
 
 

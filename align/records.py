@@ -103,10 +103,10 @@ class Query(Row):
 
 
 class Usage(Row):
-    """Tokens as the server counted them."""
+    """Tokens as the server counted them; numbers that no sum could hold are no count."""
 
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0, le=2**53)
+    completion_tokens: int = Field(ge=0, le=2**53)
 
 
 class Description(Row):

@@ -53,7 +53,9 @@ from align.stages import (
     srpo,
     trajectories,
 )
-from align.stages.base_model import base_digest, check_base
+from align.stages.asking_stages import ASKING
+from align.stages.base_model import base_digest
+from align.stages.trainable import check_training
 from align.stages.workspace import ROWS_FILE, Made, Workspace
 from align.teacher.desk import check_keys
 from align.teacher.store import absorb, forget_rejections
@@ -166,7 +168,7 @@ STAGES = (
         part=("sft",),
         reads=(select.STAGE,),
         reads_base=True,
-        check=check_base,
+        check=check_training,
     ),
     Stage(
         srpo.STAGE,
@@ -174,6 +176,7 @@ STAGES = (
         part=("srpo",),
         reads=(pairs.STAGE, sft.STAGE),
         reads_base=True,
+        check=check_training,
         wanted=_WITH_SRPO,
     ),
     Stage(
@@ -183,6 +186,7 @@ STAGES = (
         reads=(select.STAGE, sft.STAGE, srpo.STAGE),
         reads_policies=True,
         reads_base=True,
+        check=bundle.check,
     ),
     Stage(
         evaluate.STAGE,
@@ -190,6 +194,7 @@ STAGES = (
         part=("evaluate",),
         reads=(bundle.STAGE,),
         reads_base=True,
+        check=evaluate.check,
     ),
 )
 
@@ -221,11 +226,15 @@ def run(recipe: Recipe, directory: Path, span: Span = Span(), *, workers: int = 
     stages = span.stages(stages_of(recipe))
     workspace = Workspace(recipe, load_catalog(recipe.policy_documents), directory, workers)
     unmade = [stage for stage in stages if read_manifest(workspace.folder(stage.name)) is None]
-    check_keys(recipe)
-    for stage in unmade:
-        stage.check(workspace)
+    redoable = stages[_place(stages, span.first) :] if span.first else ()
+    asking = any(stage.name in ASKING for stage in (*unmade, *redoable))
+    if asking:
+        check_keys(recipe)
+        scale.check_workers(recipe, workers)
+    for check in dict.fromkeys(stage.check for stage in unmade):
+        check(workspace)
     redone = False
-    with _alone_in(directory), scale.workers(workers):
+    with _alone_in(directory), scale.workers(workers if asking else 1):
         absorb(directory)
         for stage in stages:
             redone = redone or stage.name == span.first
@@ -247,9 +256,10 @@ def dry_run(recipe: Recipe, directory: Path, span: Span = Span()) -> list[Load]:
 
 
 def _made_again(workspace: Workspace, stages: Sequence[Stage], first: str | None) -> dict[str, bool]:
-    """The stages that a run from `first` may discard, and whether each is then certain to ask the same.
+    """The stages that a run from `first` may ask anew, and whether each is then certain to ask the same.
 
     What reads a stage that is yet to be made is among them: nobody knows whether its input will change.
+    So is `first` where it is unfinished and goes on: its rejections are forgotten.
     """
     again: dict[str, bool] = {}
     unsettled: set[str] = set()
@@ -264,7 +274,7 @@ def _made_again(workspace: Workspace, stages: Sequence[Stage], first: str | None
                 begin(folder, expected)  # which writes nothing, because the stage was begun
             else:
                 same = found == expected and unsettled.isdisjoint(stage.reads)
-                if not same or (complete and stage.name == first):
+                if not same or stage.name == first:
                     again[stage.name] = same
         if not complete or stage.name in again:
             unsettled.add(stage.name)
@@ -307,12 +317,17 @@ def _place(graph: Sequence[Stage], name: str) -> int:
 
 
 def _discard(workspace: Workspace, stage: Stage, *, asked_for: bool) -> None:
-    """Discard what is stale, and what is complete if the user asked; what is unfinished goes on."""
+    """Discard what is stale, and what is complete if the user asked; what is unfinished goes on.
+
+    Whoever asks for a stage also wants to ask again what servers would not answer, unfinished or not.
+    """
     folder = workspace.folder(stage.name)
     complete = read_manifest(folder) is not None
-    if (asked_for and complete) or origin_differs(folder, _origin(workspace, stage)):
-        forget(folder)
+    stale = origin_differs(folder, _origin(workspace, stage))
+    if stale or asked_for:
         forget_rejections(workspace.directory, stage.name)
+    if stale or (asked_for and complete):
+        forget(folder)
 
 
 def _bring_up(workspace: Workspace, stage: Stage) -> None:

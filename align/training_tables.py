@@ -1,8 +1,16 @@
 """The tables of a recipe that say how adapters are trained: PST's stage 1 (SFT) and stage 2 (SRPO)."""
 
+import re
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from align.table import Share, Table
 
@@ -57,6 +65,15 @@ class Sft(Training):
     """Scale by alpha over the root of the rank (rsLoRA), for high ranks."""
     target_modules: str | None = None
     """A regular expression over module names, language layers only; the architecture's own where left out."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        return pattern
 
 
 class Srpo(Training):

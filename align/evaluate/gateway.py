@@ -20,6 +20,8 @@ _POLL_S = 1.0
 _START_TIMEOUT_S = 900.0
 _STOP_TIMEOUT_S = 60.0
 _LINES_SHOWN = 20
+_RANKS = (8, 16, 32, 64, 128, 256)
+"""Those that the gateway's settings allow."""
 # The gateway is on this machine, whatever proxy the environment names.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -77,11 +79,18 @@ def _configuration(
             f"model = {json.dumps(str(base.resolve()))}",
             f"device = {json.dumps(_device())}",
             "max_model_len = 2048",
+            f"max_lora_rank = {_max_lora_rank(bundles)}",
             f"log = {json.dumps(str(engine_log.resolve()))}",
             *(f"[[adapters]]\nbundle = {json.dumps(str(bundle.resolve()))}" for bundle in bundles),
             "",
         )
     )
+
+
+def _max_lora_rank(bundles: Sequence[Path]) -> int:
+    """What all fit in; the largest where none is enough, and then the gateway says so."""
+    needed = max(json.loads((bundle / "adapter_config.json").read_bytes())["r"] for bundle in bundles)
+    return next((rank for rank in _RANKS if rank >= needed), _RANKS[-1])
 
 
 def _device() -> str:

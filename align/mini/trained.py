@@ -6,7 +6,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 TOWER = WEIGHTS / "tower.safetensors"
 BASE_ADAPTER = WEIGHTS / "reasoner"
 SFT_BUNDLE = WEIGHTS / "pst-sft"
-PST_BUNDLE = WEIGHTS / "pst-sft"
+PST_BUNDLE = WEIGHTS / "pst"
 
 
 def curve_of(bundle: Path) -> Path:

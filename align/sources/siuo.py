@@ -11,6 +11,7 @@ from align.sources.about import About, PublishedTable
 from align.sources.found import Found
 from align.sources.hub import located
 from align.sources.listed import entries, inside
+from align.sources.picture_file import NOT_HAD, content_of
 
 CATEGORIES = MappingProxyType(
     {
@@ -58,14 +59,13 @@ def read(table: SiuoTable) -> Iterator[Found]:
     """The free-form questions."""
     root = located(table)
     for _, entry in entries(root / "siuo_gen.json", KEYS):
-        path = inside(root / "images", entry["image"])
-        there = path.is_file()
+        image = content_of(inside(root / "images", entry["image"]))
         yield Found(
             key=str(entry["question_id"]),
             instruction=entry["question"],
-            image=path.read_bytes() if there else b"",
+            image=image,
             category=CATEGORIES.get(entry["category"]),
             benign=False,
             meta={key: str(entry[key]) for key in ("category", "safety_warning", "reference_answer")},
-            fault="" if there else f"images/{entry['image']} is missing",
+            fault="" if image else f"images/{entry['image']} {NOT_HAD}",
         )

@@ -3,7 +3,10 @@
 The two requests over one picture are what over-refusal is learnt and probed with.
 """
 
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +18,7 @@ from align.sources.found import Found
 from align.sources.hub import located
 from align.sources.images import MAX_BYTES
 from align.sources.listed import entries, inside
+from align.sources.picture_file import NOT_HAD, content_of
 
 SUBCATEGORIES: Mapping[tuple[str, str], str] = MappingProxyType(
     {
@@ -32,6 +36,17 @@ REQUESTS: Mapping[str, bool] = MappingProxyType(
     {"instruction": False, "safe_instruction": True, "unsafe_instruction": False}
 )
 """Keys of an entry's requests, and whether each is harmless."""
+
+# All that a single damaged, encrypted or oddly packed member raises; the others can still be read.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+)
 
 ABOUT = About(
     table="vlguard",
@@ -69,7 +84,7 @@ def read(table: VlGuardTable) -> Iterator[Found]:
     root = located(table)
     listed = root / f"{table.split}.json"
     if (folder := root / table.split).is_dir():
-        yield from _requests(listed, lambda name: _in_folder(folder, name))
+        yield from _requests(listed, lambda name: content_of(inside(folder, name)))
         return
     archive = root / f"{table.split}.zip"
     try:
@@ -90,7 +105,7 @@ def _requests(path: Path, picture: Callable[[str], bytes]) -> Iterator[Found]:
                 category=SUBCATEGORIES.get(_subcategory(entry)),
                 benign=REQUESTS[key],
                 meta={"id": str(entry["id"]), "subcategory": " / ".join(_subcategory(entry)).strip(" /")},
-                fault="" if image else f"{entry['image']} is missing, or larger than {MAX_BYTES:,} bytes",
+                fault="" if image else f"{entry['image']} {NOT_HAD}",
             )
 
 
@@ -104,17 +119,15 @@ def _subcategory(entry: dict[str, Any]) -> tuple[str, str]:
     return entry.get("harmful_category", ""), entry.get("harmful_subcategory", "")
 
 
-def _in_folder(folder: Path, name: str) -> bytes:
-    path = inside(folder, name)
-    return path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_BYTES else b""
-
-
 def _in_archive(pictures: zipfile.ZipFile, *names: str) -> bytes:
-    """The first member of these names; nothing is unpacked to disk."""
+    """The first member of these names, empty where it cannot be had; nothing is unpacked to disk."""
     for name in names:
         try:
             member = pictures.getinfo(name)
         except KeyError:
             continue
-        return pictures.read(member) if member.file_size <= MAX_BYTES else b""
+        try:
+            return pictures.read(member) if member.file_size <= MAX_BYTES else b""
+        except _DAMAGED:
+            return b""
     return b""

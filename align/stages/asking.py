@@ -65,6 +65,8 @@ class AskingStage(Generic[ItemT, RowT]):
     roles: Callable[[Recipe], tuple[str, ...]]
     """Whom it asks."""
     max_failed_share: Callable[[Recipe], float]
+    together: Callable[[ItemT], str] = lambda item: item.id
+    """Items whose requests may be equal have the same; one worker gets them all, so each is asked once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,14 @@ def ask_all(stage: AskingStage[ItemT, RowT], workspace: Workspace) -> Finished[R
     """Do the stage's work for every item; StageAborted where too many get no usable reply."""
     items = stage.items(workspace)
     if workspace.workers > 1 and items:
-        from align.scale import ask_on_workers  # imports ray
+        from align.scale import ask_on_workers  # which knows every stage that asks
 
-        results, calls = ask_on_workers(stage.name, len(items), workspace)
+        results, calls = ask_on_workers(stage, items, workspace)
     else:
         results, calls = asyncio.run(_ask_here(stage, items, workspace))
     write_calls(workspace.folder(stage.name), calls)
     dropped = tuple(result for result in results if isinstance(result, Dropped))
-    _check_failures(stage, dropped, len(items), workspace)
+    check_failures(stage, dropped, len(items), workspace)
     return Finished(tuple(row for row in results if not isinstance(row, Dropped)), dropped)
 
 
@@ -109,7 +111,10 @@ async def ask_some(
     total: int,
     worker: Worker | None = None,
 ) -> list[RowT | Dropped]:
-    """The results of these items, of a stage that has `total`; StageAborted as soon as too many fail."""
+    """The results of these items, of a stage that has `total`; StageAborted as soon as too many fail.
+
+    `advance` is called for every row that is done; what it raises ends the work, too.
+    """
     results: list[RowT | Dropped | None] = [None] * len(items)
     failed: list[Dropped] = []
 
@@ -118,9 +123,9 @@ async def ask_some(
         advance()
         if isinstance(result, Dropped) and result.reason in FAILURES:
             failed.append(result)
-            _check_failures(stage, failed, total, workspace)
+            check_failures(stage, failed, total, workspace)
 
-    await each_bounded(one, range(len(items)), _at_once(stage, workspace, worker or Worker()))
+    await each_bounded(one, range(len(items)), rows_at_once(stage, workspace, worker or Worker()))
     return [result for result in results if result is not None]
 
 
@@ -133,15 +138,16 @@ async def _one(
         return Dropped(id=item.id, stage=stage.name, reason=drop.reason, detail=drop.detail)
 
 
-def _check_failures(
+def check_failures(
     stage: AskingStage[ItemT, RowT], dropped: Iterable[Dropped], total: int, workspace: Workspace
 ) -> None:
+    """StageAborted where more of the stage's `total` rows got no usable reply than it may lose."""
     failed = [row for row in dropped if row.reason in FAILURES]
     limit = stage.max_failed_share(workspace.recipe)
     check_share(stage.name, failed, total, limit, f"{stage.name}.max_failed_share")
 
 
-def _at_once(stage: AskingStage[ItemT, RowT], workspace: Workspace, worker: Worker) -> int:
+def rows_at_once(stage: AskingStage[ItemT, RowT], workspace: Workspace, worker: Worker) -> int:
     """Rows under way: twice what the endpoints take, so that none of them waits for rows."""
     named = workspace.recipe.roles.named()
     endpoints = {named[role].endpoint for role in stage.roles(workspace.recipe)}

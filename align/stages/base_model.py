@@ -8,13 +8,41 @@ from align.manifest import file_digest
 from align.mini.trained import BASE_ADAPTER, TOWER
 from align.recipe import digest_of
 from align.stages.workspace import Workspace
+from align.train.bases import kind_of
+from align.train.errors import TrainingFailed
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 
 MINI = "mini"
 
 
 def check_base(workspace: Workspace) -> None:
-    """RecipeError, before any work, where there is no base model to train on."""
+    """RecipeError, before any work, where there is no base model, or none that can learn what is taught."""
+    _check_there(workspace)
+    base = workspace.recipe.sft.base
+    if base == MINI:
+        return
+    from align.train.base import prepared  # imports torch
+
+    try:
+        prepared(Path(base), workspace.recipe.trajectories.reasoning_format)
+    except (TrainingFailed, OSError, ValueError) as error:  # transformers', where files are missing or broken
+        why = " ".join(str(error).split())
+        raise RecipeError(f"[sft] base = {base!r} cannot be trained: {why}") from error
+
+
+def base_is_merged(workspace: Workspace) -> bool:
+    """Whether engines load no adapter for the base's architecture."""
+    _check_there(workspace)
+    base = workspace.recipe.sft.base
+    if base == MINI:
+        return False
+    try:
+        return kind_of(Path(base)).served_as == "merged"
+    except TrainingFailed as error:
+        raise RecipeError(f"[sft] {error}") from error
+
+
+def _check_there(workspace: Workspace) -> None:
     base = workspace.recipe.sft.base
     if base == MINI:
         check_weights()
@@ -33,7 +61,7 @@ def base_directory(workspace: Workspace) -> Path:
 
 def base_digest(workspace: Workspace) -> str:
     """SHA-256 over what decides the base model: the lab's trained weights, or the checkpoint's files."""
-    check_base(workspace)
+    _check_there(workspace)
     base = workspace.recipe.sft.base
     if base == MINI:
         files = [TOWER, BASE_ADAPTER / CONFIG_FILE, BASE_ADAPTER / WEIGHTS_FILE]

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from align.errors import RecipeError
 from align.manifest import read_manifest
 from align.recipe import digest_of
+from align.recipe_tables import MERGED
 from align.stages import pairs, select, sft, srpo
-from align.stages.base_model import base_directory, base_id
+from align.stages.base_model import base_directory, base_id, base_is_merged
 from align.stages.training import adapter_of
 from align.stages.workspace import Made, Workspace
 
@@ -43,6 +45,15 @@ def wanted(workspace: Workspace) -> Iterator[Wanted]:
             recipe.making_both(),
             (select.STAGE, pairs.STAGE),
             seeds | {"srpo": recipe.srpo.seed},
+        )
+
+
+def check(workspace: Workspace) -> None:
+    """RecipeError, before any work, where the adapters alone could be loaded nowhere."""
+    if base_is_merged(workspace) and not workspace.recipe.bundle.merged:
+        raise RecipeError(
+            f"[sft] base = {workspace.recipe.sft.base!r}: engines load no adapter for its architecture, so "
+            "[bundle] needs merged = true"
         )
 
 
@@ -90,4 +101,4 @@ def bundle_directory(workspace: Workspace, name: str) -> Path:
 
 def merged_directory(workspace: Workspace, name: str) -> Path:
     """Where the whole model lies, for engines that load no adapter."""
-    return workspace.folder(STAGE) / f"{name}-merged"
+    return workspace.folder(STAGE) / f"{name}{MERGED}"

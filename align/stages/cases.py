@@ -20,6 +20,11 @@ class Case:
     category: str | None
     description: str | None
 
+    @property
+    def likeness(self) -> str:
+        """Cases of which a model may be shown the same have the same."""
+        return f"{self.query.instruction}\0{self.description or self.query.image_sha256}"
+
     def policies(self, catalog: Catalog) -> tuple[Policy, ...]:
         """P_k; every policy where none was found to decide."""
         policy = catalog.policy(self.category) if self.category else None

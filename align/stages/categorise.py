@@ -75,6 +75,7 @@ CATEGORISE: AskingStage[Uncategorised, Categorised] = AskingStage(
     work=work,
     roles=lambda recipe: ("categoriser",) if recipe.roles.categoriser else (),
     max_failed_share=lambda recipe: recipe.categorise.max_failed_share,
+    together=lambda item: f"{item.query.instruction}\0{item.description or item.query.image_sha256}",
 )
 
 

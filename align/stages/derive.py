@@ -112,6 +112,7 @@ DERIVE: AskingStage[Conclusion, Derived] = AskingStage(
     work=work,
     roles=lambda _: ("adversary",),
     max_failed_share=lambda recipe: recipe.derive.max_failed_share if recipe.derive else 0.0,
+    together=lambda conclusion: conclusion.case.likeness,
 )
 
 

@@ -39,6 +39,7 @@ DESCRIBE: AskingStage[Query, Description] = AskingStage(
     work=work,
     roles=lambda _: ("describer",),
     max_failed_share=lambda recipe: recipe.describe.max_failed_share if recipe.describe else 0.0,
+    together=lambda query: query.image_sha256,  # nothing else of the query is sent
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from align.errors import RecipeError, StageAborted
 from align.manifest import file_digest
-from align.stages.base_model import base_directory
+from align.stages.base_model import base_directory, base_is_merged
 from align.stages.bundle import STAGE as BUNDLES
 from align.stages.bundle import bundle_directory
 from align.stages.bundle import wanted as bundles
@@ -21,6 +21,16 @@ from align.stages.workspace import CARDS_FILE, Made, Workspace
 from policies.bundle import ReportCard, read_bundle
 
 STAGE = "evaluate"
+
+
+def check(workspace: Workspace) -> None:
+    """RecipeError, before any work, where this stage's own gateway could not serve the bundles."""
+    recipe = workspace.recipe
+    if base_is_merged(workspace) and recipe.evaluate.base_url is None:
+        raise RecipeError(
+            f"[sft] base = {recipe.sft.base!r} is served as merged weights, which this stage cannot serve: "
+            "run with --to bundle, or name a gateway that does in evaluate.base_url"
+        )
 
 
 def make(workspace: Workspace) -> Made:

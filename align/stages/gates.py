@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 
 from align.recipe_tables import Gates
-from align.records import Dropped, DropReason, Trajectory
+from align.records import Dropped, DropReason, Trajectory, write_rows
 from align.stages import trajectories
 from align.stages.cases import cases
 from align.stages.drops import check_share
-from align.stages.workspace import Made, Workspace
+from align.stages.workspace import DROPPED_FILE, Made, Workspace
 from policies.catalog import Catalog
 from policies.formats import ReasoningFormat
 from policies.reply import Flag, Source, Trace, Verdict
@@ -57,6 +57,7 @@ def make(workspace: Workspace) -> Made:
             dropped.append(fault)
         else:
             passed.append(trajectory)
+    write_rows(workspace.folder(STAGE) / DROPPED_FILE, dropped)  # before the check: they tell what to mend
     key = f"{STAGE}.max_dropped_share"
     check_share(STAGE, dropped, len(passed) + len(dropped), limits.max_dropped_share, key)
     return workspace.leave(STAGE, passed, dropped)

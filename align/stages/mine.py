@@ -89,6 +89,7 @@ MINE: AskingStage[Attempt, Mined] = AskingStage(
     work=work,
     roles=lambda recipe: (*(f"miner:{role.model}" for role in recipe.roles.miners), "scorer"),
     max_failed_share=lambda recipe: recipe.mine.max_failed_share if recipe.mine else 0.0,
+    together=lambda attempt: attempt.case.likeness,
 )
 
 

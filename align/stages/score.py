@@ -55,6 +55,7 @@ SCORE: AskingStage[Unscored, Scored] = AskingStage(
     work=work,
     roles=lambda _: ("scorer",),
     max_failed_share=lambda recipe: recipe.score.max_failed_share,
+    together=lambda item: item.case.likeness,
 )
 
 

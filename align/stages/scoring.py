@@ -4,7 +4,6 @@ A round's own scores carry a key that the judged text cannot know, so scores tha
 the scorer quotes from it, are nobody's. What cannot be read is no mark at all: never full, never low.
 """
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 
 from align.prompts import scorer_messages, scores_key, scores_schema
 from align.records import DIMENSIONS, DropReason, Scores
-from align.stages.asking import Drop, reply_of
+from align.stages.asking import Drop, each_bounded, reply_of
 from align.stages.cases import Case
 from align.stages.seeds import retry_seed
 from align.stages.workspace import Workspace
@@ -41,8 +40,14 @@ async def marks(
     first = await _round(case, reply, 0, patience, desk, workspace)
     if not first.full:
         return (first,)
-    others = (_round(case, reply, number, patience, desk, workspace) for number in range(1, patience.rounds))
-    return (first, *await asyncio.gather(*others))
+    rounds = [first] * patience.rounds
+
+    async def another(number: int) -> None:
+        rounds[number] = await _round(case, reply, number, patience, desk, workspace)
+
+    # Where one of them drops the reply, nothing more is paid for the others.
+    await each_bounded(another, range(1, patience.rounds), patience.rounds)
+    return tuple(rounds)
 
 
 async def _round(

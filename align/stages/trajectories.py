@@ -73,6 +73,7 @@ TRAJECTORIES: AskingStage[Draft, Trajectory] = AskingStage(
     work=work,
     roles=lambda _: ("teacher",),
     max_failed_share=lambda recipe: recipe.trajectories.max_failed_share,
+    together=lambda draft: draft.case.likeness,
 )
 
 

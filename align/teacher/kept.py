@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from align.errors import RecipeError
-from align.teacher.store import STORE_FILE, WORKERS_FOLDER, kept_keys
+from align.teacher.store import kept_keys, stores_of
 from align.teacher.store_file import LOCKED_FOR_S, VERSION, named_faults
 
 
@@ -22,20 +22,13 @@ def kept_requests(
     the second. RecipeError where a file is no store of this version.
     """
     kept: set[str] = set()
-    for path in _stores(directory):
+    for path in stores_of(directory):
         with _looked_at(path) as file:
             if file:
                 kept |= kept_keys(
                     file, stage=stage, role=role, model=model, since=since, rejections=rejections
                 )
     return len(kept)
-
-
-def _stores(directory: Path) -> Iterator[Path]:
-    """The run's own, and those of workers that were not taken in yet."""
-    if (own := directory / STORE_FILE).is_file():
-        yield own
-    yield from sorted((directory / WORKERS_FOLDER).glob("worker-*.sqlite"))
 
 
 @contextmanager

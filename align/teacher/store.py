@@ -45,6 +45,7 @@ _CHARGE = f"INSERT OR REPLACE INTO charges VALUES ({', '.join('?' * 10)})"
 _DROP_CHARGE = "DELETE FROM charges WHERE id = ?"
 _FIND = """SELECT text, finish_reason, refusal, prompt_tokens, completion_tokens, usage_known
            FROM replies WHERE key = ?"""
+_CHARGES = "SELECT id, model, prompt_tokens, completion_tokens, money FROM charges"
 _FIND_REJECTION = "SELECT detail FROM rejections WHERE key = ?"
 _SPENDING = """SELECT model, SUM(prompt_tokens), SUM(completion_tokens), SUM(money)
                FROM charges GROUP BY model, money IS NULL ORDER BY model, money IS NULL"""
@@ -189,12 +190,20 @@ class Store:
                 batch, self._batch = self._batch, _Batch()
                 try:
                     await self._commit(batch)
-                except (StoreFailed, RecipeError) as error:
-                    self._failed = error
-                    self._batch.tell(error)
+                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+                    self._failed = self._fault(error)
+                    self._batch.tell(self._failed)
                 batch.tell(self._failed)
         finally:
             self._committing = None
+
+    def _fault(self, error: Exception) -> StoreFailed | RecipeError:
+        if isinstance(error, StoreFailed | RecipeError):
+            return error
+        return StoreFailed(
+            f"{self._path}: a reply could not be kept ({type(error).__name__}: {error}); this is a fault of "
+            "align, so report it: what was kept before is safe"
+        )
 
     async def _commit(self, batch: _Batch) -> None:
         """All of it or nothing. Only what waits for the disk is done in the thread."""
@@ -226,7 +235,7 @@ async def open_store(directory: Path, stage: str, worker: Worker) -> AsyncIterat
 def absorb(directory: Path) -> None:
     """Move what workers left into the run's own file; what a kill interrupts is done the next time."""
     shared = directory / STORE_FILE
-    for own in sorted((directory / WORKERS_FOLDER).glob("worker-*.sqlite")):
+    for own in _workers_files(directory):
         with claimed([own], wait_s=ENDING_FOR_S):
             opened(own).close()
             with closing(opened(shared)) as file, named_faults(shared):
@@ -241,13 +250,32 @@ def absorb(directory: Path) -> None:
 def spending_of_run(directory: Path) -> list[Spending] | None:
     """What all attempts at a run have spent, by model; None where it has no store.
 
-    RecipeError where the file is not one.
+    RecipeError where a file is not one. A charge that lies in two files is one: a kill may have come
+    between taking a worker's file in and removing it.
     """
-    path = directory / STORE_FILE
-    if not path.is_file():
+    paths = stores_of(directory)
+    if not paths:
         return None
-    with closing(opened(path)) as file:
-        return _spending(file, path)
+    with closing(sqlite3.connect(":memory:")) as together:
+        together.execute(
+            "CREATE TABLE charges (id PRIMARY KEY, model, prompt_tokens, completion_tokens, money)"
+        )
+        for path in paths:
+            with closing(opened(path, read_only=True)) as file, named_faults(path):
+                made = file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+                charges = file.execute(_CHARGES) if made else ()  # a kill may have left it without tables
+                together.executemany("INSERT OR IGNORE INTO charges VALUES (?, ?, ?, ?, ?)", charges)
+        return _spending(together, directory)
+
+
+def stores_of(directory: Path) -> list[Path]:
+    """The run's own file, and those of workers that were not taken in yet."""
+    own = directory / STORE_FILE
+    return [*([own] if own.is_file() else []), *_workers_files(directory)]
+
+
+def _workers_files(directory: Path) -> list[Path]:
+    return sorted((directory / WORKERS_FOLDER).glob("worker-*.sqlite"))
 
 
 def kept_keys(

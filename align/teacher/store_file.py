@@ -56,7 +56,12 @@ def opened(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 def connected(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection that any thread may use, one at a time; transactions begin where a statement says so."""
-    address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    mode = "rwc"
+    if read_only:
+        # Without a log beside it nobody writes the file, and SQLite needs no shared memory to read it:
+        # there is none between machines.
+        mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "ro&immutable=1"
+    address = f"{path.resolve().as_uri()}?mode={mode}"
     return sqlite3.connect(
         address, timeout=LOCKED_FOR_S, isolation_level=None, check_same_thread=False, uri=True
     )

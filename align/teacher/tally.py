@@ -39,6 +39,12 @@ class StageCalls(RoleCalls):
     by_role: dict[str, RoleCalls]
     seconds: float
 
+    def as_line(self) -> str:
+        """For a progress bar: `4,211 calls, 120 hits, 3 retries, 1.2 M tokens, 3.41 USD`."""
+        tokens = _short(self.prompt_tokens + self.completion_tokens)
+        money = NOT_PRICED if self.money is None else _amount(self.money, self.currency)
+        return f"{self.calls:,} calls, {self.hits:,} hits, {self.retries:,} retries, {tokens} tokens, {money}"
+
 
 @dataclass
 class Counts:
@@ -114,13 +120,8 @@ class Tally:
         )
 
     def as_line(self) -> str:
-        """For a progress bar: `4,211 calls, 120 hits, 3 retries, 1.2 M tokens, 3.41 USD`."""
-        total = self._sum()
-        tokens = _short(total.prompt_tokens + total.completion_tokens)
-        money = NOT_PRICED if total.money is None else _amount(total.money, self.currency)
-        return (
-            f"{total.calls:,} calls, {total.hits:,} hits, {total.retries:,} retries, {tokens} tokens, {money}"
-        )
+        """For a progress bar."""
+        return self.summary().as_line()
 
     def _sum(self) -> RoleCalls:
         return _sum([counts.frozen() for counts in self.by_role.values()])

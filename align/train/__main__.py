@@ -1,16 +1,13 @@
 """`python -m align.train JOB.json`: one training as one of the processes that `accelerate launch` starts."""
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
 
-from align.errors import StageAborted
-from align.records import RecordError
-from align.train.errors import TrainingFailed
-from align.train.job import FAILED_FILE, Job, run_job
+from align.train.failure import TOLD, leave_failure
+from align.train.job import Job, run_job
 
 
 def main(arguments: list[str]) -> int:
@@ -21,9 +18,8 @@ def main(arguments: list[str]) -> int:
     PartialState(cpu=not torch.cuda.is_available())
     try:
         run_job(job)
-    except (TrainingFailed, StageAborted, RecordError, OSError) as error:
-        with suppress(FileExistsError), (job.out / FAILED_FILE).open("x", encoding="utf-8") as file:
-            file.write(str(error))  # the first says why; the others fail because of it
+    except TOLD as error:
+        leave_failure(job.out, error)
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from peft import PeftModel
 from transformers import AutoConfig
 
 from align.train.bases import load_base, load_processor
+from align.train.disk import disk_faults
 from policies.bundle import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -47,41 +50,53 @@ def write_bundle(
     """Publish an adapter at `out`, which appears whole or not at all; never over an existing bundle."""
     if out.exists():
         raise BundleError(f"{out} exists: a bundle is never written over, choose another place or remove it")
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for file in (CONFIG_FILE, WEIGHTS_FILE):
-        shutil.copyfile(adapter / file, partial / file)
-    manifest = Manifest(
-        format_version=1,
-        name=name,
-        digest=bundle_digest(partial),
-        base=base,
-        policy_digest=catalog.digest,
-        policies=dict(catalog.fingerprints),
-        reasoning_format=reasoning_format,
-        recipe_digest=recipe_digest,
-        data_digest=data_digest,
-        seeds=seeds,
-        versions={package: version(package).split("+")[0] for package in TRAINED_WITH},
-    )
-    write_manifest(partial, manifest)
-    os.replace(partial, out)
+    with _appearing(out) as partial:
+        for file in (CONFIG_FILE, WEIGHTS_FILE):
+            shutil.copyfile(adapter / file, partial / file)
+        manifest = Manifest(
+            format_version=1,
+            name=name,
+            digest=bundle_digest(partial),
+            base=base,
+            policy_digest=catalog.digest,
+            policies=dict(catalog.fingerprints),
+            reasoning_format=reasoning_format,
+            recipe_digest=recipe_digest,
+            data_digest=data_digest,
+            seeds=seeds,
+            versions={package: version(package).split("+")[0] for package in TRAINED_WITH},
+        )
+        write_manifest(partial, manifest)
     return manifest
 
 
 def write_merged(base: Path, adapter: Path, out: Path) -> None:
     """The whole model, the adapter merged into its weights, in bfloat16, with all that the base came with.
 
-    For engines that load no adapter for its architecture. `out` appears whole or not at all.
+    For engines that load no adapter for its architecture. `out` appears whole or not at all; OSError on a
+    full disk.
     """
-    partial = out.with_name(f".{out.name}.partial")
-    for left_over in (partial, out):
-        shutil.rmtree(left_over, ignore_errors=True)
+    shutil.rmtree(out, ignore_errors=True)
     model = PeftModel.from_pretrained(load_base(base, torch.float32), adapter).merge_and_unload()
-    model.to(torch.bfloat16).save_pretrained(partial)
-    load_processor(base).save_pretrained(partial)
-    os.replace(partial, out)
+    with _appearing(out) as partial, disk_faults(out):
+        model.to(torch.bfloat16).save_pretrained(partial)
+        load_processor(base).save_pretrained(partial)
+        for file in partial.glob("*.safetensors"):  # safetensors writes for its owner's eyes only
+            shutil.copymode(partial / "config.json", file)
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A directory to fill, at `out` once it is whole; no half of it stays, nor what a killed attempt left."""
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def attach_report_card(bundle: Path, manifest: Manifest, card: ReportCard) -> Manifest:

@@ -1,21 +1,21 @@
 """A training as a file says it, so that it runs the same in this process and in several that are launched."""
 
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from align.records import Dropped, Pair, SftRow, read_rows, write_rows
 from align.train.errors import TrainingFailed
+from align.train.failure import FAILED_FILE, failure
 from align.training_tables import Launch, Sft, Srpo
 
 JOB_FILE = "job.json"
 LEFT_OUT_FILE = "left-out.jsonl"
 """Rows that could not be trained on."""
-FAILED_FILE = "failed.txt"
-"""Why a launched training ended, for whoever launched it."""
 LAUNCH_CONFIGS = Path(__file__).parent / "launch"
 
 
@@ -63,18 +63,18 @@ def run_job(job: Job) -> None:
 
 
 def _stage_1(job: Job, what: Stage1) -> list[Dropped]:
-    from align.train.sft import train_adapter
-
     rows = list(read_rows(job.rows, SftRow))
+    from align.train.sft import train_adapter  # takes its time, as the next one does
+
     return train_adapter(
         rows, job.images_root, what.settings, job.base, job.out, reasoning_format=job.reasoning_format
     )[1]
 
 
 def _stage_2(job: Job, what: Stage2) -> list[Dropped]:
+    pairs = list(read_rows(job.rows, Pair))
     from align.train.srpo import prefer
 
-    pairs = list(read_rows(job.rows, Pair))
     return prefer(
         pairs,
         job.images_root,
@@ -87,31 +87,45 @@ def _stage_2(job: Job, what: Stage2) -> list[Dropped]:
 
 
 def launch_job(job: Job, launch: Launch) -> None:
-    """Train in several processes by `accelerate launch`; TrainingFailed with what one of them said."""
+    """Train in several processes by `accelerate launch`; they end with this one, even when it is killed.
+
+    Raises what the first of them to fail did; TrainingFailed where it could not say why.
+    """
+    config = config_file(launch)
     job.out.mkdir(parents=True, exist_ok=True)
-    if launch.config == "fsdp" and not torch.cuda.is_available():
-        raise TrainingFailed('launch.config = "fsdp" cuts a model up over GPUs, and there is none: use "ddp"')
-    failed = job.out / FAILED_FILE
-    failed.unlink(missing_ok=True)
+    (job.out / FAILED_FILE).unlink(missing_ok=True)
     path = job.out / JOB_FILE
     path.write_text(job.model_dump_json(indent=2) + "\n", encoding="utf-8")
     command = (
+        *(sys.executable, "-m", "serve.engine.leash", str(os.getpid())),
         *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--config_file", str(config_file(launch)), "--num_processes", str(launch.processes)),
+        *("--config_file", str(config), "--num_processes", str(launch.processes)),
         *("-m", "align.train", str(path)),
     )
-    status = subprocess.run(command, check=False).returncode
+    process = subprocess.Popen(command)
+    try:
+        status = process.wait()
+    finally:
+        process.terminate()  # it ends the others, which a Ctrl-C does not reach; nothing where all is done
+        process.wait()
     if status:
-        why = failed.read_text(encoding="utf-8") if failed.exists() else f"status {status}; see above"
-        raise TrainingFailed(f"a launched process failed: {why}")
+        raise failure(job.out, status)
 
 
 def config_file(launch: Launch) -> Path:
-    """The packaged configuration of that name, or the file."""
+    """The packaged configuration of that name, or the file; TrainingFailed where it cannot be launched."""
     packaged = LAUNCH_CONFIGS / f"{launch.config}.yaml"
-    if packaged.is_file():
-        return packaged
-    if not Path(launch.config).is_file():
+    if not packaged.is_file() and not Path(launch.config).is_file():
         names = ", ".join(sorted(path.stem for path in LAUNCH_CONFIGS.glob("*.yaml")))
         raise TrainingFailed(f"launch.config = {launch.config!r} is no file, and none of {names}")
-    return Path(launch.config)
+    if launch.config == "fsdp" and not _has_gpu():
+        raise TrainingFailed('launch.config = "fsdp" cuts a model up over GPUs, and there is none: use "ddp"')
+    if launch.config == "deepspeed" and find_spec("deepspeed") is None:
+        raise TrainingFailed('launch.config = "deepspeed" needs the package: uv pip install deepspeed')
+    return packaged if packaged.is_file() else Path(launch.config)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,6 +1,5 @@
 """One training from its first step, or its last checkpoint, to an adapter on disk."""
 
-import errno
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -16,13 +14,11 @@ from align.stages.progress import progress
 from align.train.adapter import check_language_only, save_adapter, whole_adapter
 from align.train.arguments import last_checkpoint
 from align.train.curve import steps_of, write_csv, write_curve
+from align.train.disk import disk_faults
 from align.train.errors import TrainingFailed
 from align.train.memory import LESS
 from align.train.rows import RowUnusable
 from align.train.watched import EarlyEnd, GradientWatch, Watched
-
-_WRITING_FAILED = ("file write failed", "unexpected pos", "No space left", "while serializing")
-"""How torch, as a RuntimeError, and safetensors say that a file could not be written."""
 
 
 def run_session(trainer: Watched, out: Path, label: str, stop_after: int | None = None) -> list[float]:
@@ -35,7 +31,7 @@ def run_session(trainer: Watched, out: Path, label: str, stop_after: int | None 
     trainer.add_callback(GradientWatch(trainer))
     if stop_after is not None:
         trainer.add_callback(EarlyEnd(stop_after))
-    with _Shown(label, out) as shown, _out_of_room(out), _plainly_told():
+    with _Shown(label, out) as shown, disk_faults(out), _memory_told(), _plainly_told():
         trainer.add_callback(shown)
         trainer.train(resume_from_checkpoint=last_checkpoint(out))
         model = trainer.accelerator.unwrap_model(trainer.model)
@@ -103,16 +99,12 @@ class _Shown(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
 
 
 @contextmanager
-def _out_of_room(out: Path) -> Iterator[None]:
-    """What safetensors and torch say about a full disk or memory, as what it is."""
+def _memory_told() -> Iterator[None]:
+    """A GPU that is full in the middle of a training, with what would help."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise TrainingFailed(f"the GPU's memory did not suffice ({error}): {LESS}") from error
-    except (SafetensorError, RuntimeError) as error:
-        if any(sign in str(error) for sign in _WRITING_FAILED):
-            raise OSError(errno.ENOSPC, f"cannot be written ({error})", str(out)) from error
-        raise
 
 
 @contextmanager

@@ -30,6 +30,7 @@ LABEL = "srpo"
 class WatchedDPO(Watched, DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
     """TRL's trainer, watched, and resumed right."""
 
+    loss_weights: list[float]
     chosen_tokens: float | None = None
     """Of the chosen replies in a micro-batch of the step under way, as a mean over all of them."""
 
@@ -48,7 +49,7 @@ class WatchedDPO(Watched, DPOTrainer):  # type: ignore[misc]  # TRL is untyped h
 
         TRL takes its mean over a micro-batch, so that the loss would depend on how a step is cut up.
         """
-        usual: list[float] = self.loss_weights
+        usual = self.loss_weights
         if self.chosen_tokens:
             scale = _chosen_tokens(inputs) / self.chosen_tokens
             named = zip(self.loss_types, usual, strict=True)

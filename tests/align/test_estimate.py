@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import align.recipe
 from align.__main__ import main
+from align.prompts import scorer_messages
+from align.teacher.request import estimated_prompt_tokens
+from policies.catalog import load_catalog
+from policies.forms import Budget
+from policies.prompt import teacher_messages
 from tests.align.recipes import teacher_at, write_recipe
 from tests.align.scripted_teacher import Scripted, scripted
 
@@ -36,9 +42,10 @@ class Line:
     calls: int
     most_calls: int
     prompt: int
+    long_prompt: int
     completion: int
     money: str
-    most_money: str
+    high_money: str
 
 
 def priced(path: Path, models: tuple[str, ...] = MODELS) -> Path:
@@ -57,8 +64,9 @@ def dry(path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[dic
     for row in said.splitlines():
         if row.startswith("│"):
             stage, _, model, *cells = (cell.strip() for cell in row.strip("│").split("│"))
-            kept, calls, most, prompt, completion = (int(cell.replace(",", "") or 0) for cell in cells[:5])
-            lines[f"{stage} {model}".strip()] = Line(kept, calls, most, prompt, completion, *cells[5:])
+            numbers = [int(cell.replace(",", "") or 0) for cell in cells[:6]]
+            kept, calls, most, prompt, long, completion = numbers
+            lines[f"{stage} {model}".strip()] = Line(kept, calls, most, prompt, long, completion, *cells[6:])
     return lines, remarks
 
 
@@ -100,14 +108,63 @@ def test_totals_are_those_that_one_gets_by_hand(tmp_path: Path, capsys: pytest.C
     assert {name: (line.calls, line.most_calls, line.completion) for name, line in lines.items()} == by_hand
     assert (total.calls, total.most_calls, total.kept) == (416, 1408, 0)
     spent = {name: line.calls * (line.prompt + 2 * line.completion) for name, line in lines.items()}
-    most = {name: line.most_calls * (line.prompt + 4 * line.completion) for name, line in lines.items()}
+    high = {name: line.most_calls * (line.long_prompt + 4 * line.completion) for name, line in lines.items()}
     assert {name: line.money for name, line in lines.items()} == {n: f"{m:,}.00" for n, m in spent.items()}
-    assert {name: line.most_money for name, line in lines.items()} == {
-        n: f"{m:,}.00" for n, m in most.items()
+    assert {name: line.high_money for name, line in lines.items()} == {
+        n: f"{m:,}.00" for n, m in high.items()
     }
     assert total.money == f"{sum(spent.values()):,}.00"
-    assert total.most_money == f"{sum(most.values()):,}.00"
-    assert "[expect] in the recipe. Nothing was asked." in remarks
+    assert total.high_money == f"{sum(high.values()):,}.00"
+    assert "shares are those of [expect] in the recipe. Nothing was asked." in remarks
+    assert "Only [budget] is a limit" in remarks
+
+
+def test_a_long_prompt_has_every_policy_and_the_longest_reply(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for a query that no policy decides, whose teacher used its limit."""
+    path = write_recipe(tmp_path / "small.toml", {"policy_tokens = 8000": "policy_tokens = 16000"})
+    lines, _ = dry(path, capsys)
+    query, everything = "What is seen here?", load_catalog().policies
+    budget = Budget(16000)
+    described = "lorem " * round(256 * 0.75)
+    teacher = teacher_messages(query, described, everything, budget=budget)
+    slack = 100  # the question is another one
+    line = lines["trajectories lab-teacher"]
+    assert 0 <= line.long_prompt - estimated_prompt_tokens(teacher, 0) <= slack
+    assert line.prompt < line.long_prompt / 2
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+    reply = "lorem " * round(1024 * 0.75)
+    scorer = scorer_messages(query, reply, everything, key="0" * 12, budget=budget, image=picture)
+    assert 0 <= lines["score lab-scorer"].long_prompt - estimated_prompt_tokens(scorer, 16) <= slack
+
+
+def test_rows_of_complete_stages_are_what_later_ones_are_reckoned_with(
+    scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shutil.copytree(scored.parent, tmp_path / "copy") / scored.name
+    run = path.parent / "run"
+
+    def left(stage: str, rows: int) -> None:
+        manifest = run / stage / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"rows": rows}))
+
+    left("score", 7)
+    lines, _ = dry(path, capsys)
+    assert {name: (line.calls, line.most_calls) for name, line in lines.items() if "mine" in name} == {
+        "mine lab-reasoner": (7, 7),
+        "mine lab-drifter": (7, 7),
+        "mine lab-timid": (7, 7),
+        "mine lab-scorer": (21, 21 * 3),
+    }
+    left("gates", 10)
+    lines, _ = dry(path, capsys, "--from", "score")
+    assert lines["score lab-scorer"].most_calls + lines["score lab-scorer"].kept == 10 * 5 * 3
+    assert lines["mine lab-reasoner"].calls == 10 * 0.4
+    assert lines["mine lab-reasoner"].most_calls == 10
+    left("categorise", 40)
+    line = dry(path, capsys, "--from", "trajectories")[0]["trajectories lab-teacher"]
+    assert line.kept + line.calls == line.kept + line.most_calls == 40
 
 
 def test_shares_rounds_and_candidates_of_the_recipe_are_what_is_counted_with(
@@ -133,7 +190,7 @@ def test_a_limit_in_extra_body_is_the_one_that_replies_are_reckoned_with(
     changes = {teacher: f"{teacher}extra_body = {{ max_completion_tokens = 9000 }}\n"}
     line = dry(priced(write_recipe(tmp_path / "small.toml", changes)), capsys)[0]["trajectories lab-teacher"]
     assert line.completion == 4500
-    assert line.most_money == f"{60 * (line.prompt + 2 * 9000):,}.00"
+    assert line.high_money == f"{60 * (line.long_prompt + 2 * 9000):,}.00"
 
 
 def test_money_of_a_model_without_a_price_is_unknown_and_so_is_the_sum(
@@ -143,7 +200,7 @@ def test_money_of_a_model_without_a_price_is_unknown_and_so_is_the_sum(
     lines, remarks = dry(path, capsys)
     unpriced = {name for name, line in lines.items() if line.money == "no price"}
     assert unpriced == {"derive lab-adversary", "in all"}
-    assert {name for name, line in lines.items() if line.most_money == "no price"} == unpriced
+    assert {name for name, line in lines.items() if line.high_money == "no price"} == unpriced
     assert 'No price is known for lab-adversary: add [prices."MODEL"] to the recipe.' in remarks
 
 
@@ -177,6 +234,25 @@ def test_the_budget_stands_below_the_estimate(tmp_path: Path, capsys: pytest.Cap
     path.write_text(path.read_text() + '\n[budget]\nmoney = 5.0\ncurrency = "EUR"\ntokens = 1000\n')
     _, remarks = dry(path, capsys)
     assert "The budget stops the run at 5.00 EUR or 1,000 tokens." in remarks
+
+
+@pytest.mark.parametrize("name", ["r1-onevision", "llava-cot"])
+def test_the_papers_recipes_are_reckoned_before_anything_is_downloaded_and_priced_by_their_own_block(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packaged = Path(align.recipe.__file__).parent / "recipes" / f"{name}.toml"
+    path = Path(shutil.copy(packaged, tmp_path))
+    text = path.read_text().replace('accept_licence = ""', 'accept_licence = "cc-by-nc-4.0"', 1)
+    path.write_text(text)
+    lines, remarks = dry(path, capsys)
+    assert lines["describe Qwen/Qwen2.5-VL-72B-Instruct"].calls == 15_500
+    assert lines["in all"].money == "no price"
+    start, end = text.index('# [prices."gpt-4o"]'), text.index("[roles.describer]")
+    path.write_text(text[:start] + re.sub(r"(?m)^# ?", "", text[start:end]) + text[end:])
+    lines, remarks = dry(path, capsys)
+    assert float(lines["in all"].money.replace(",", "")) > 0
+    assert "No price is known" not in remarks
+    assert "The budget stops the run at " in remarks
 
 
 def test_nobody_is_asked_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +319,7 @@ def test_stages_that_are_complete_and_those_beyond_the_last_are_left_out(
     lines, _ = dry(path, capsys, "--to", "score")
     assert list(lines) == ["trajectories lab-teacher", "score lab-scorer", "in all"]
     lines, _ = dry(path, capsys, "--to", "categorise")
-    assert lines["in all"] == Line(0, 0, 0, 0, 0, "0.00", "0.00")
+    assert lines["in all"] == Line(0, 0, 0, 0, 0, 0, "0.00", "0.00")
     assert files(tmp_path) == before
 
 
@@ -263,13 +339,13 @@ def test_what_an_unfinished_stage_has_kept_is_taken_off_and_told(
 def test_only_what_is_left_is_paid_for(interrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = dry(priced(interrupted), capsys)[0]["trajectories lab-teacher"]
     assert line.money == f"{(12 - KEPT) * (line.prompt + 2 * line.completion):,}.00"
-    assert line.most_money == f"{(12 - KEPT) * (line.prompt + 4 * line.completion):,}.00"
+    assert line.high_money == f"{(12 - KEPT) * (line.long_prompt + 4 * line.completion):,}.00"
 
 
 def test_never_less_than_nothing_is_left(interrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """More is kept than the recipe foresees, because it was made to foresee less."""
-    queries = interrupted.parent / "run" / "queries" / "manifest.json"
-    queries.write_text(json.dumps(json.loads(queries.read_text()) | {"rows": KEPT - 2}))
+    categorise = interrupted.parent / "run" / "categorise" / "manifest.json"
+    categorise.write_text(json.dumps(json.loads(categorise.read_text()) | {"rows": KEPT - 2}))
     line = dry(interrupted, capsys)[0]["trajectories lab-teacher"]
     assert (line.kept, line.calls, line.most_calls) == (KEPT, 0, 0)
 
@@ -354,6 +430,14 @@ def test_rows_that_were_changed_by_hand_stop_the_dry_run(
 
 
 @pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe of a run of the lab that is complete up to `score`."""
+    path = write_recipe(tmp_path_factory.mktemp("scored") / "small.toml", TWELVE)
+    assert main(["run", str(path), "--to", "score", "--out", str(path.parent / "run")]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recipe of a run that is complete up to `trajectories`, with one rejected trajectory."""
     directory = tmp_path_factory.mktemp("finished")
@@ -398,12 +482,12 @@ def test_queries_that_are_read_again_are_as_many_as_the_recipe_says(
     assert [(lines[name].kept, lines[name].calls) for name in names] == [(0, 40)] * 3
 
 
-def test_an_unfinished_stage_goes_on_even_where_it_is_the_one_to_begin_with(
+def test_an_unfinished_stage_to_begin_with_goes_on_and_asks_anew_what_was_rejected(
     interrupted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is not discarded, so its rejection stays."""
+    """Of the six kept one is a rejection."""
     line = dry(interrupted, capsys, "--from", "trajectories")[0]["trajectories lab-teacher"]
-    assert (line.kept, line.calls) == (KEPT, 12 - KEPT)
+    assert (line.kept, line.calls) == (KEPT - 1, 12 - KEPT + 1)
 
 
 def test_what_workers_left_counts_before_it_is_taken_in(

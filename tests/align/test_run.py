@@ -93,9 +93,10 @@ def test_pairs_say_how_they_were_made_and_keep_to_format_and_length(finished: Pa
 
 
 def test_a_recipe_without_pairs_has_no_such_stages(tmp_path: Path) -> None:
-    text = write_recipe(tmp_path / "small.toml").read_text()
-    start, end = text.index("[mine]"), text.index("[sft]")
-    (tmp_path / "small.toml").write_text(text[:start] + text[end:])
+    text = write_recipe(tmp_path / "small.toml", {'srpo = "pst"\n': ""}).read_text()
+    for first, after in (("[mine]", "[sft]"), ("[srpo]", "[bundle]")):
+        text = text[: text.index(first)] + text[text.index(after) :]
+    (tmp_path / "small.toml").write_text(text)
     from align.recipe import load_recipe
 
     without = load_recipe(tmp_path / "small.toml")
@@ -315,6 +316,29 @@ def test_a_teacher_that_only_excuses_itself_stops_the_run_at_the_gates(tmp_path:
         with pytest.raises(StageAborted, match=r"gates: (\d+) of \1 rows dropped \(\1 no_trace\)"):
             run(recipe(tmp_path, teacher_at(url)), tmp_path / "run", TO_PAIRS)
         assert not (tmp_path / "run" / "gates" / "manifest.json").exists()
+    dropped = list(read_rows(tmp_path / "run" / "gates" / "dropped.jsonl", Dropped))
+    assert dropped
+    assert all("I can't help with that." in row.detail for row in dropped)
+
+
+def test_from_an_unfinished_stage_goes_on_and_asks_anew_what_was_rejected(tmp_path: Path) -> None:
+    impatient = {
+        "policy_tokens = 8000\nmax_failed_share = 0.2": "policy_tokens = 8000\nmax_failed_share = 0.01"
+    }
+    with scripted(*[Scripted()] * 5, Scripted(status=400), Scripted()) as (server, url):
+        settings = recipe(tmp_path, impatient | teacher_at(url, concurrency=1))
+        said = (
+            "run again with --from trajectories, so that what was rejected is asked anew; the first: HTTP 400"
+        )
+        for span in (TO_TRAJECTORIES, TO_TRAJECTORIES):  # the rejection is remembered
+            with pytest.raises(StageAborted, match=said):
+                run(settings, tmp_path / "run", span)
+        run(settings, tmp_path / "run", Span("trajectories", "trajectories"))
+    asked = Counter(json.dumps(body, sort_keys=True) for body in server.history)
+    assert sorted(asked.values())[-2:] == [1, 2]  # the rejected one, and none that was answered
+    manifest = read_manifest(tmp_path / "run" / "trajectories")
+    assert manifest
+    assert manifest.dropped == {}
 
 
 def test_what_fails_is_counted_by_its_reason_and_is_not_asked_again(tmp_path: Path) -> None:

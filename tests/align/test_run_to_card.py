@@ -26,15 +26,17 @@ from align.training_tables import Training
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
 from policies.catalog import load_catalog
 from tests.align.recipes import recipe
+from tests.align.tiny_bases import tiny_base
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_base("Qwen2_5_VLForConditionalGeneration", tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    directory = tmp_path / "base-model"
-    directory.mkdir()
-    config = {"model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"]}
-    (directory / "config.json").write_text(json.dumps(config))
-    return directory
+def base(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "base-model"))
 
 
 @pytest.fixture
@@ -43,8 +45,14 @@ def training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Path, Path]]:
     history: list[tuple[int, Path, Path]] = []
 
     def train_adapter(
-        rows: Sequence[SftRow | Pair], images_root: Path, settings: Training, base: Path, *adapters: Path
+        rows: Sequence[SftRow | Pair],
+        images_root: Path,
+        settings: Training,
+        base: Path,
+        *adapters: Path,
+        reasoning_format: str,
     ) -> tuple[list[float], list[Dropped]]:
+        assert reasoning_format == "think"
         assert all((images_root / row.image).is_file() for row in rows)
         *before, out = adapters
         assert all(read_weights(adapter) == b"weights" for adapter in before)

@@ -1,14 +1,23 @@
 """Reading a scorer: its own scores count, whatever it quotes, and what cannot be read is no score."""
 
+import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 from align.prompts import scorer_messages, scores_key, scores_schema
 from align.records import DIMENSIONS, Mined, Scored, Scores
+from align.stages.asking import Drop
+from align.stages.cases import cases
 from align.stages.ranking import fault, worst
-from align.stages.scoring import UnreadableScores, read_scores
+from align.stages.scoring import Patience, UnreadableScores, marks, read_scores
+from align.stages.seeds import retry_seed
+from align.teacher.desk import open_desk
 from policies.catalog import load_catalog
+from tests.align.recipes import lab_at
+from tests.align.scripted_teacher import GOOD, Scripted, ScriptedTeacher
+from tests.align.stage_rows import Asked, laid
 
 KEY = "a1b2c3d4e5f6"
 FULL = dict.fromkeys(DIMENSIONS, 5)
@@ -120,3 +129,17 @@ def test_between_equals_the_name_decides_and_of_none_there_is_no_worst() -> None
 )
 def test_the_first_priority_with_a_lower_mark_decides(marks: dict[str, int], expected: str | None) -> None:
     assert fault((scores(**marks),)) == expected
+
+
+@pytest.mark.anyio
+async def test_a_round_that_drops_the_reply_ends_the_others(tmp_path: Path) -> None:
+    """The first is full; of the four that follow, one at a time, the first is rejected."""
+    key = scores_key(GOOD, retry_seed(1, 0, 0))
+    server = ScriptedTeacher([Scripted(text=said(key)), Scripted(status=400), Scripted(text=said(key))])
+    async with server.serving() as url:
+        run = laid(tmp_path, [Asked("h")], lab_at(url, concurrency=1, retries=0))
+        async with open_desk(run, stage="score") as desk:
+            with pytest.raises(Drop, match="HTTP 400"):
+                await marks(cases(run)["h"], GOOD, Patience(5, 0), desk, run)
+            await asyncio.sleep(0.2)
+    assert len(server.history) <= 3  # whose turn came in that moment may still go out

@@ -1,6 +1,8 @@
 """Published data sets: every loader reads exactly the published form, and says what is wrong with another."""
 
 import json
+import os
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from align.errors import RecipeError
 from align.sources import catalogue
 from align.sources.beavertails_v import CATEGORIES, BeaverTailsTable
 from align.sources.found import Found
+from align.sources.images import MAX_BYTES
 from align.sources.mm_safetybench import SCENARIOS, MmSafetyBenchTable
 from align.sources.mmsafetyaware import MmSafetyAwareTable
 from align.sources.parquet import rows
@@ -203,7 +206,32 @@ def test_siuo_keeps_what_its_judge_is_given_and_says_which_picture_is_missing(tm
     assert first.image == sets.picture(1)
     assert first.meta["reference_answer"] == "An invented answer."
     assert (second.category, second.image) == (None, b"")
-    assert second.fault == "images/S-02.png is missing"
+    assert second.fault == "images/S-02.png is missing, damaged, or larger than 25,000,000 bytes"
+
+
+def test_a_picture_beyond_the_limit_costs_its_row_and_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large as they look, and empty on the disk."""
+    large = [sets.siuo(tmp_path / "siuo") / "images" / "S-01.png"]
+    large.append(sets.mmsafetyaware(tmp_path / "aware", numbers=(3,)) / "data/images/3.png")
+    large.append(sets.vlguard(tmp_path / "vlguard") / "train/bad_ads/one.png")
+    for path in large:
+        assert path.is_file()
+        os.truncate(path, MAX_BYTES + 1)
+    read = Path.read_bytes
+    was_read: list[Path] = []
+
+    def noted(path: Path) -> bytes:
+        was_read.append(path)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    for table in (siuo(tmp_path / "siuo"), aware(tmp_path / "aware"), vlguard(tmp_path / "vlguard")):
+        found, *_ = catalogue.read(table)
+        assert found.image == b""
+        assert found.fault.endswith("larger than 25,000,000 bytes")
+    assert not set(large) & set(was_read)
 
 
 def test_a_picture_outside_the_set_is_refused(tmp_path: Path) -> None:
@@ -295,6 +323,24 @@ def test_vlguard_is_read_from_its_archives_without_unpacking_them(inside: str, t
         (tmp_path / split / "bad_ads").rmdir()
         (tmp_path / split).rmdir()
     assert found_in(vlguard(tmp_path)) == unpacked
+
+
+@pytest.mark.parametrize("packed_as", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_an_archive_costs_its_rows_and_no_others(packed_as: int, tmp_path: Path) -> None:
+    root = sets.vlguard(tmp_path)
+    with zipfile.ZipFile(root / "train.zip", "w", packed_as) as archive:
+        for name in ("one.png", "two.png"):
+            archive.write(root / "train" / "bad_ads" / name, f"train/bad_ads/{name}")
+        member = archive.getinfo("train/bad_ads/one.png")
+    shutil.rmtree(root / "train")
+    content = bytearray((root / "train.zip").read_bytes())
+    start = member.header_offset + 30 + len(member.filename)
+    content[start + 4 : start + member.compress_size] = b"\xff" * (member.compress_size - 4)
+    (root / "train.zip").write_bytes(content)
+    damaged, *others = found_in(vlguard(root))
+    assert damaged.image == b""
+    assert damaged.fault == "bad_ads/one.png is missing, damaged, or larger than 25,000,000 bytes"
+    assert [one.image for one in others] == [sets.picture(2)] * 2
 
 
 def test_a_broken_archive_is_named(tmp_path: Path) -> None:

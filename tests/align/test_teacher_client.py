@@ -226,7 +226,16 @@ async def test_a_filtered_reply_says_so_whether_it_comes_as_a_200_or_as_a_400() 
 
 @pytest.mark.parametrize(
     "usage",
-    [None, {}, [], "none", {"prompt_tokens": 1}, {"prompt_tokens": 1, "completion_tokens": -1}],
+    [
+        None,
+        {},
+        [],
+        "none",
+        {"prompt_tokens": 1},
+        {"prompt_tokens": 1, "completion_tokens": -1},
+        {"prompt_tokens": 1, "completion_tokens": 2**53 + 1},
+        {"prompt_tokens": 2**64, "completion_tokens": 1},
+    ],
 )
 async def test_usage_that_says_nothing_is_none(usage: Any) -> None:
     reply, _, _ = await ask(Scripted(usage=usage))

@@ -215,6 +215,28 @@ async def test_what_a_run_has_spent_is_told_by_model_over_all_attempts(tmp_path:
         spending_of_run(tmp_path)
 
 
+async def test_what_workers_spent_counts_before_it_is_taken_in_and_each_charge_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        async with open_store(tmp_path, "score", TWO) as store:
+            await store.keep(REPLY, charge(number))
+            store.note(replace(charge(10 + number), model="a", money=None))
+    spent = [Spending("a", 22, 14, None), Spending("m", 22, 14, 1.0)]
+    killed_at_once = tmp_path / "calls" / "worker-1.sqlite"
+    killed_at_once.touch()
+    assert spending_of_run(tmp_path) == spent
+    assert not (tmp_path / "calls.sqlite").exists()
+    assert killed_at_once.read_bytes() == b""
+    with monkeypatch.context() as killed:
+        killed.setattr("align.teacher.store.remove", lambda path: None)
+        absorb(tmp_path)
+    assert list((tmp_path / "calls").glob("*.sqlite"))
+    assert spending_of_run(tmp_path) == spent
+    absorb(tmp_path)
+    assert spending_of_run(tmp_path) == spent
+
+
 async def test_a_file_damaged_in_its_middle_stops_the_run_where_that_is_read(tmp_path: Path) -> None:
     long = replace(REPLY, text="x" * 10_000)
     async with open_store(tmp_path, "score", ALONE) as store:
@@ -257,6 +279,24 @@ async def test_on_a_full_disk_everyone_who_waits_is_told_and_what_was_kept_is_sa
     async with open_store(tmp_path, "score", ALONE) as store:
         assert store.find("key-0") == REPLY
         await store.keep(long, charge(1))
+
+
+async def test_an_error_that_nobody_foresaw_is_told_to_all_who_wait(tmp_path: Path) -> None:
+    """A number that SQLite has no room for, in the batch that is written and beside the one that fills."""
+    opening = open_store(tmp_path, "score", ALONE)
+    store = await opening.__aenter__()
+    first = asyncio.create_task(store.keep(REPLY, replace(charge(0), prompt_tokens=2**64)))
+    await asyncio.sleep(0)
+    found = await asyncio.wait_for(
+        asyncio.gather(first, *(store.keep(REPLY, charge(n)) for n in (1, 2)), return_exceptions=True), 5
+    )
+    assert [type(error) for error in found] == [StoreFailed] * 3
+    assert "calls.sqlite: a reply could not be kept (OverflowError: " in str(found[0])
+    with pytest.raises(StoreFailed):
+        store.note(charge(3))
+    await asyncio.wait_for(opening.__aexit__(None, None, None), 5)
+    async with open_store(tmp_path, "score", ALONE) as again:
+        await again.keep(REPLY, charge(4))
 
 
 async def test_charges_that_cannot_be_written_at_the_end_are_not_passed_over(tmp_path: Path) -> None:

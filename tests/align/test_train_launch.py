@@ -4,8 +4,10 @@ Where there is no GPU, as here, accelerate has gloo between the processes.
 """
 
 import csv
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,12 +23,24 @@ from accelerate.commands.config.config_args import load_config_from_file
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from align.records import write_rows
+from align.errors import StageAborted
+from align.records import RecordError, write_rows
 from align.train.adapter import TRAINED
 from align.train.arguments import CHECKPOINTS
 from align.train.bases import load_base
 from align.train.errors import TrainingFailed
-from align.train.job import JOB_FILE, LAUNCH_CONFIGS, LEFT_OUT_FILE, Job, Stage1, Stage2, launch_job, run_job
+from align.train.failure import FAILED_FILE, failure, leave_failure
+from align.train.job import (
+    JOB_FILE,
+    LAUNCH_CONFIGS,
+    LEFT_OUT_FILE,
+    Job,
+    Stage1,
+    Stage2,
+    config_file,
+    launch_job,
+    run_job,
+)
 from align.training_tables import Launch, Sft, Srpo
 from policies.bundle import WEIGHTS_FILE
 from tests.align.tiny_bases import tiny_base
@@ -131,9 +145,7 @@ def test_what_one_process_cannot_do_ends_all_with_its_words_and_leaves_the_curve
     job = lab.stage_1("spoilt")
     spoiler = at_first_checkpoint(job, lambda: spoil(lab.work / "pictures" / "1.png"))
     try:
-        with pytest.raises(
-            TrainingFailed, match=r"failed: row row-1: .*1\.png cannot be opened as a picture"
-        ):
+        with pytest.raises(TrainingFailed, match=r"^row row-1: .*1\.png cannot be opened as a picture"):
             launch_job(job, TWO)
     finally:
         picture(lab.work, 1)
@@ -146,6 +158,93 @@ def test_what_one_process_cannot_do_ends_all_with_its_words_and_leaves_the_curve
 
 def spoil(path: Path) -> None:
     path.write_bytes(b"spoilt")
+
+
+LAUNCHING = """
+import sys
+from pathlib import Path
+from align.train.job import Job, launch_job
+from align.training_tables import Launch
+
+job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
+launch_job(job, Launch(config="ddp", processes=2))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_whoever_launched_a_training_takes_it_along_when_killed_or_interrupted(
+    lab: Lab, how: signal.Signals, tmp_path: Path
+) -> None:
+    job = lab.stage_1(f"left-by-{how.name}", LONG_SFT.model_copy(update={"epochs": 1000.0}))
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    with subprocess.Popen([sys.executable, "-c", LAUNCHING, str(tmp_path / "job.json")]) as run:
+        until(lambda: len(workers_of(run.pid)) == 2)
+        workers = workers_of(run.pid)
+        os.kill(run.pid, how)
+    try:
+        until(lambda: not any(map(is_alive, workers)))
+    finally:
+        for worker in filter(is_alive, workers):
+            worker.kill()
+
+
+def workers_of(process: int) -> list[psutil.Process]:
+    """Those that train; they are in sessions of their own."""
+    children = psutil.Process(process).children(recursive=True)
+    return [child for child in children if is_alive(child) and "LOCAL_RANK" in child.environ()]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def until(holds: Callable[[], bool], patience_s: float = 90) -> None:
+    deadline = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_rows_that_cannot_be_read_end_a_launched_training_as_one_in_this_process(lab: Lab) -> None:
+    job = lab.stage_1("unreadable").model_copy(update={"rows": lab.work / "nowhere.jsonl"})
+    with pytest.raises(RecordError) as here:
+        run_job(job)
+    with pytest.raises(RecordError) as launched:
+        launch_job(job, TWO)
+    assert str(launched.value) == str(here.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "adapter/x"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError("of no number"),
+        RecordError("rows.jsonl, line 3: is not JSON"),
+        StageAborted("sft: 9 of 9 rows"),
+        TrainingFailed("the loss is nan"),
+    ],
+)
+def test_what_ended_a_process_is_raised_again_as_it_was(error: Exception, tmp_path: Path) -> None:
+    leave_failure(tmp_path, error)
+    leave_failure(tmp_path, TrainingFailed("another process ended because of the first"))
+    again = failure(tmp_path, 1)
+    assert (type(again), str(again), again.__dict__) == (type(error), str(error), error.__dict__)
+
+
+@pytest.mark.parametrize("left", [None, "", '{"kind": "OSEr'])
+def test_a_process_that_found_no_room_for_its_reason_is_told_by_its_status(
+    left: str | None, tmp_path: Path
+) -> None:
+    if left is not None:
+        (tmp_path / FAILED_FILE).write_text(left)
+    leave_failure(tmp_path / "gone", OSError(errno.ENOSPC, "No space left on device"))
+    again = failure(tmp_path, 7)
+    assert isinstance(again, TrainingFailed)
+    assert str(again) == "a launched process failed: status 7; see above"
 
 
 SHARDED = """
@@ -175,6 +274,8 @@ session.whole_adapter = checked
 class Interrupted(Exception): ...
 
 class Interrupt(TrainerCallback):
+    def __init__(self, trainer): ...
+
     def on_step_end(self, args, state, control, **_):
         if state.global_step == 5:
             raise Interrupted
@@ -239,3 +340,15 @@ def test_the_packaged_configurations_are_what_accelerate_takes(name: str) -> Non
 def test_a_configuration_that_is_nowhere_is_refused_by_name(lab: Lab) -> None:
     with pytest.raises(TrainingFailed, match=r"'dpd' is no file, and none of ddp, deepspeed, fsdp"):
         launch_job(lab.stage_1("nowhere"), Launch(config="dpd", processes=2))
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [("fsdp", 'there is none: use "ddp"'), ("deepspeed", "needs the package: uv pip install deepspeed")],
+)
+def test_a_configuration_that_lacks_what_it_needs_is_refused(
+    config: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("align.train.job.find_spec", lambda _: None)
+    with pytest.raises(TrainingFailed, match=why):
+        config_file(Launch(config=config, processes=2))
