@@ -41,7 +41,7 @@ def mini() -> Recipe:
 
 @pytest.fixture(scope="module")
 def rows(mini: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The whole of the lab's data pipeline: 15,500 queries. Minutes, so what needs it is no part of `make test`."""
+    """The whole of the lab's data pipeline: 15,500 queries, too many minutes for `make test`."""
     directory = tmp_path_factory.mktemp("mini") / "run"
     run(mini, directory, Span(last="pairs"))
     return directory
