@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from align.errors import RecipeError
@@ -61,14 +62,18 @@ def _replace_file(source: Path, target: Path) -> None:
 
 
 def _replace_bundle(source: Path, target: Path) -> None:
-    """The new one is whole before the old one steps aside."""
+    read_bundle(source)
+    replace_directory(source, target, (CONFIG_FILE, WEIGHTS_FILE, MANIFEST_FILE))
+
+
+def replace_directory(source: Path, target: Path, files: Iterable[str]) -> None:
+    """Put these files of `source` in the place of `target`: whole before what was there steps aside."""
     partial, old = (target.with_name(f".{target.name}.{state}") for state in ("partial", "old"))
     for left_over in (partial, old):
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir()
-    for file in (CONFIG_FILE, WEIGHTS_FILE, MANIFEST_FILE):
+    for file in files:
         shutil.copyfile(source / file, partial / file)
-    read_bundle(partial)
     if target.exists():
         os.replace(target, old)
     os.replace(partial, target)

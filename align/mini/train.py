@@ -3,13 +3,13 @@
 The reasoner stands for R1-Onevision before PST: it looks, it thinks, and it complies with whatever is asked.
 """
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from align.mini.base import save_base
 from align.mini.eyes import train_and_save
+from align.mini.keep import replace_directory
 from align.mini.recipe import LabRecipe
 from align.mini.replies import unaligned_reply
 from align.mini.scenes import render
@@ -31,22 +31,8 @@ def train_lab(recipe: LabRecipe, work: Path, first: str = "eyes") -> None:
     save_base(bare, TOWER, None)
     made = work / "reasoner"
     train_adapter(reasoner_rows(recipe, work), work, recipe.reasoner.sft, bare, made)
-    _replace(BASE_ADAPTER, made)
+    replace_directory(made, BASE_ADAPTER, (CONFIG_FILE, WEIGHTS_FILE, CURVE_FILE))
     shutil.rmtree(made)  # what is there would be gone on with
-
-
-def _replace(kept: Path, made: Path) -> None:
-    """The new adapter is whole before the old one steps aside."""
-    partial, old = (kept.with_name(f".{kept.name}.{state}") for state in ("partial", "old"))
-    for left_over in (partial, old):
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial.mkdir()
-    for file in (CONFIG_FILE, WEIGHTS_FILE, CURVE_FILE):
-        shutil.copyfile(made / file, partial / file)
-    if kept.exists():
-        os.replace(kept, old)
-    os.replace(partial, kept)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> list[Example]:
