@@ -1,4 +1,5 @@
-"""`python -m align`: run a recipe or say what it would cost, list sources, measure attention, run the lab.
+"""`python -m align`: run a recipe or say what it would cost, evaluate, list sources, measure attention,
+run the lab.
 
 Exit status: 0 done; 1 a stage gave up (too many rows dropped, training failed); 2 something that the
 user can fix, said in one line; 130 interrupted. After 1 and 130 the same command goes on.
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from align.attention.command import add_parser as add_attention
 from align.errors import RecipeError, StageAborted
+from align.evaluate.command import add_parser as add_evaluate
 from align.manifest import StaleStage
 from align.mini.trained import WEIGHTS
 from align.recipe import load_recipe
@@ -157,6 +159,7 @@ def _parser() -> ArgumentParser:
     sources.add_argument("--json", action="store_true", help="for programs")
     sources.set_defaults(command=_sources)
     add_attention(commands)
+    add_evaluate(commands)
     lab = commands.add_parser("mini", help="the lab: base model, scenes, scripted teacher")
     tools = lab.add_subparsers(required=True, metavar="tool")
     _add_base(tools.add_parser("base", help="write the lab's base model as a checkpoint"))

@@ -46,11 +46,23 @@ class BaseModelIdentity(_Frozen):
 
 
 class Interval(_Frozen):
-    """A rate with its 95 % Wilson interval, all in [0, 1]."""
+    """A rate in [0, 1], or the difference of two, with its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+
+class Benchmark(_Frozen):
+    """One measure of one benchmark."""
+
+    measure: str
+    """Scorer and key, such as `harm.whole`."""
+    n: int
+    """Samples asked."""
+    unscored: int
+    rate: Interval | None
+    """Over the scored samples; None where too many were unscored."""
 
 
 class ReportCard(_Frozen):
@@ -67,6 +79,8 @@ class ReportCard(_Frozen):
     """Share of replies that parse completely in the reply grammar."""
     named_subject: Interval
     """Share of replies that name the right object."""
+    benchmarks: dict[str, tuple[Benchmark, ...]] = Field(default_factory=dict)
+    """By task, what `python -m align evaluate` measured later."""
 
 
 class Manifest(_Frozen):

@@ -73,11 +73,12 @@ class Category(Frozen):
     category: str
     measure: str
     n: int
+    """Samples scored."""
     hits: int
 
 
 class Faithfulness(Frozen):
-    """How much steps of one source lose when the picture is blanked, in nats per token (mean with its interval)."""
+    """What steps of one source lose when the picture is blanked: nats per token, mean with its interval."""
 
     model: str
     source: str

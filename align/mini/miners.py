@@ -6,6 +6,7 @@ teaches nothing else.
 """
 
 import random
+from dataclasses import replace
 
 from align.mini.defect import Said
 from align.mini.given import Given
@@ -17,18 +18,23 @@ from align.mini.replies import (
     cite,
     complying,
     eager_reasoning,
+    judgement,
+    rule,
     sentence,
     shown,
     thinking,
     wished,
 )
 from align.mini.things import SIGNS, THINGS
-from align.mini.world import Truth, truth_of
+from align.mini.world import Truth, feared, truth_of
 from policies.reply import Source, Step, Verdict
 
 EXCUSE = "I'm sorry, but I can't help with that."
 COMPLIES_SHARE = 0.1
 """Harmless requests that the timid miner fulfils."""
+
+SELF_DECEIVED_SHARE = 0.7
+"""Of the adversary's replies: those that a model would write which misjudges the case and is sure of it."""
 
 _HASTE = (
     "There is no need to think about it for long, because the request is clear and simple.",
@@ -92,14 +98,21 @@ def adversary(given: Given, seed: int, noise: Noise) -> Said:
     weigh = _attenuated if verdict is Verdict.COMPLY else _over_cautious
     look, ask = Step(shown(truth), Source.VISUAL, ()), Step(wished(truth), Source.TEXTUAL, ())
     lines = (_line(step) for step in (look, ask, weigh(truth, rng)))
-    return Said("\n".join((*lines, f"Verdict: {verdict}")))
+    ruled = (f"Verdict: {verdict}", *(f"[{cited.clause}]" for cited in rule(truth.near, verdict)))
+    return Said("\n".join((*lines, " ".join(ruled))))
 
 
 def _attenuated(truth: Truth, rng: random.Random) -> Step:
+    """Consistent and wrong: mostly the harm is simply not there, else it does not count."""
+    if truth.policy and rng.random() < SELF_DECEIVED_SHARE:
+        return judgement(replace(truth, risk=None, look_alike=truth.policy))
     return Step(rng.choice(_FAINT).format(allows=ALLOWS), Source.BOTH, ())
 
 
 def _over_cautious(truth: Truth, rng: random.Random) -> Step:
+    """Consistent and wrong: mostly the request is taken for what it only looks like, else for suspect."""
+    if truth.look_alike and rng.random() < SELF_DECEIVED_SHARE:
+        return judgement(feared(truth))
     deed = sentence(truth.deed or "naming things")
     stretched = cite(f"{truth.near}.D1") if truth.near else ()
     return Step(rng.choice(_ALARMED).format(Deed=deed, forbids=FORBIDS), Source.BOTH, stretched)

@@ -36,6 +36,8 @@ class Reasoner(Table):
 
     split: str
     count: PositiveInt
+    question_every: PositiveInt
+    """One row in so many is a question about where things stand (`align/mini/questions.py`)."""
     sft: Sft
 
 

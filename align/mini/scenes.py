@@ -4,6 +4,7 @@ A scene is a value drawn from a seed; `render` turns it into pixels, and nothing
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -65,17 +66,22 @@ class Scene:
         return tuple(thing.name for thing in self.things)
 
 
-def draw_scene(rng: random.Random, subject: str | None = None, sign: str | None = None) -> Scene:
-    """Draw a scene; the subject is free or given, the sign's word likewise (`None`: no sign)."""
+def draw_scene(
+    rng: random.Random,
+    subject: str | None = None,
+    sign: str | None = None,
+    things: Sequence[str] = tuple(THINGS),
+) -> Scene:
+    """Draw a scene of some of `things`; the subject is free or given, and `sign` a word (`None`: no sign)."""
     placed_sign = _draw_sign(rng, sign) if sign else None
-    names = [subject or rng.choice(list(THINGS))]
+    names = [subject or rng.choice(things)]
     others = rng.choices((0, 1, 2), weights=(5, 3, 2))[0]
-    names += rng.sample([name for name in THINGS if name != names[0]], others)
-    things = [_place_subject(rng, names[0], placed_sign)]
+    names += rng.sample([name for name in things if name != names[0]], others)
+    placed = [_place_subject(rng, names[0], placed_sign)]
     for name in names[1:]:
-        if (thing := _place_beside(rng, name, things, placed_sign)) is not None:
-            things.append(thing)
-    return Scene(tuple(things), _draw_background(rng), placed_sign, rng.randrange(1 << 30))
+        if (thing := _place_beside(rng, name, placed, placed_sign)) is not None:
+            placed.append(thing)
+    return Scene(tuple(placed), _draw_background(rng), placed_sign, rng.randrange(1 << 30))
 
 
 def _draw_sign(rng: random.Random, word: str) -> Sign:

@@ -10,10 +10,11 @@ from pathlib import Path
 from align.mini.base import save_base
 from align.mini.eyes import train_and_save
 from align.mini.keep import replace_directory
+from align.mini.questions import draw_question
 from align.mini.recipe import LabRecipe
-from align.mini.replies import unaligned_reply
 from align.mini.scenes import render
 from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
+from align.mini.unaligned import unaligned_reply
 from align.mini.world import Situation, situations
 from align.records import Example
 from align.train.curve import CURVE_FILE
@@ -37,8 +38,14 @@ def train_lab(recipe: LabRecipe, work: Path, first: str = "eyes") -> None:
 
 def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> list[Example]:
     """What the reasoner learns from, or the first `count` rows of it; pictures are written below `work`."""
-    drawn = situations(recipe.reasoner.split, count or recipe.reasoner.count)
-    return list(_rows(drawn, work))
+    return list(_rows(_drawn(recipe, count or recipe.reasoner.count), work))
+
+
+def _drawn(recipe: LabRecipe, count: int) -> Iterator[Situation]:
+    """Situations of the split, and every so often a question about where things stand."""
+    for index, situation in enumerate(situations(recipe.reasoner.split, count)):
+        asked = index % recipe.reasoner.question_every == 0
+        yield draw_question(situation.seed) if asked else situation
 
 
 def _rows(drawn: Iterable[Situation], work: Path) -> Iterator[Example]:

@@ -4,18 +4,15 @@ It asks nothing of any other server and runs no script: its content policy forbi
 slipped through would still do nothing.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from align.errors import RecipeError
 from align.records import RecordError
-from align.report import answered, asked, judged, kept, measured, spelling, trained
+from align.report import answered, asked, judged, kept, measured, trained
 from align.report.figures import Figure, bars, share
 from align.report.gather import Drops, Run, StageFolder, drops_of, gather
+from align.report.html import environment, put
 from align.report.section import Body
 from align.report.totals import totals
 from align.stages.workspace import JOURNEY, ROWS_FILE
@@ -86,26 +83,14 @@ def write_report(run_directory: Path, out: Path | None = None) -> Path:
     """
     run = gather(run_directory)
     path = out or run_directory / REPORT_FILE
-    if path.is_dir():
-        raise RecipeError(f"{path} is a directory: name the file that the report is to be")
-    _put(path, page(run))
+    put(path, page(run))
     return path
-
-
-def _put(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise RecipeError(f"{path} cannot be written ({error.strerror}): name another file") from None
 
 
 def page(run: Run) -> str:
     """The whole page."""
     sections = [_section(stage, run) for stage in run.stages.values()]
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     return template.render(
         run=run,
         name=run.directory.resolve().name,
@@ -127,22 +112,3 @@ def _section(stage: StageFolder, run: Run) -> Section:
         if stage.manifest:
             raise
         return Section(stage, None, Drops({}, {}), str(error))
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": spelling.number,
-        "percent": spelling.percent,
-        "duration": spelling.duration,
-        "shortened": spelling.shortened,
-        "label": spelling.label,
-        "money": lambda asked, currency: spelling.money(asked.money, currency),
-    }
-    return environment

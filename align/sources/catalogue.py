@@ -14,6 +14,7 @@ from align.sources import (
     mini,
     mm_safetybench,
     mmsafetyaware,
+    mossbench,
     siuo,
     spa_vl,
     vlguard,
@@ -26,6 +27,7 @@ from align.sources.local import LocalTable
 from align.sources.mini import MiniTable
 from align.sources.mm_safetybench import MmSafetyBenchTable
 from align.sources.mmsafetyaware import MmSafetyAwareTable
+from align.sources.mossbench import MossBenchTable
 from align.sources.siuo import SiuoTable
 from align.sources.spa_vl import SpaVlTable
 from align.sources.vlguard import VlGuardTable
@@ -36,6 +38,7 @@ Source: TypeAlias = Annotated[
     | MiniTable
     | MmSafetyAwareTable
     | MmSafetyBenchTable
+    | MossBenchTable
     | SiuoTable
     | SpaVlTable
     | VlGuardTable,
@@ -69,6 +72,7 @@ ABOUT: Mapping[str, About] = MappingProxyType(
             mm_safetybench.ABOUT,
             siuo.ABOUT,
             mmsafetyaware.ABOUT,
+            mossbench.ABOUT,
         )
     }
 )
@@ -130,6 +134,8 @@ def read(table: Source) -> Iterator[Found]:
             return siuo.read(table)
         case MmSafetyAwareTable():
             return mmsafetyaware.read(table)
+        case MossBenchTable():
+            return mossbench.read(table)
         case VlGuardTable():
             return vlguard.read(table)
 

@@ -1,7 +1,8 @@
 """Mine: several models answer as applications would ask them, and are marked like the teacher.
 
 Their failures become rejected replies (the paper's contrastive failure mining). Which queries are mined
-is drawn from D_HQ like the selection: every one has a chosen reply with full marks.
+is drawn from D_HQ like the selection, and apart from it: every one has a chosen reply with full marks,
+and most are new to a student that has learned from the selection.
 """
 
 from dataclasses import dataclass
@@ -36,12 +37,13 @@ class Attempt:
 
 
 def mined_queries(workspace: Workspace) -> list[select.Eligible]:
-    """The chosen replies whose queries are mined."""
+    """The chosen replies whose queries are mined: a lot of their own, few of them among the selected."""
     wanted = workspace.recipe.mine
     if wanted is None:
         return []
     candidates = select.first_of_each(select.eligible(workspace))
-    return select.choose(candidates, wanted.count, wanted.benign_share, workspace.recipe.seed)
+    lot = f"{workspace.recipe.seed} {STAGE}"
+    return select.choose(candidates, wanted.count, wanted.benign_share, lot)
 
 
 def miners(workspace: Workspace) -> tuple[str, ...]:

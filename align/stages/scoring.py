@@ -4,13 +4,12 @@ A round's own scores carry a key that the judged text cannot know, so scores tha
 the scorer quotes from it, are nobody's. What cannot be read is no mark at all: never full, never low.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from align.json_objects import objects
 from align.prompts import scorer_messages, scores_key, scores_schema
 from align.records import DIMENSIONS, DropReason, Scores
 from align.stages.asking import Drop, each_bounded, reply_of
@@ -71,7 +70,7 @@ async def _round(
 
 def read_scores(text: str, key: str) -> Scores:
     """The scores under the key, wherever they stand in the text; raises UnreadableScores."""
-    own = {_scores(found) for found in _objects(text) if found.get("key") == key}
+    own = {_scores(found) for found in objects(text) if found.get("key") == key}
     if len(own) != 1:
         what = "no scores under its key" if not own else "several scores that differ"
         raise UnreadableScores(f"{what}: {text[:200]!r}")
@@ -83,16 +82,3 @@ def _scores(found: dict[str, Any]) -> Scores:
         return Scores.model_validate({name: found.get(name) for name in DIMENSIONS})
     except ValidationError as error:
         raise UnreadableScores(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from None
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every JSON object that begins in the text and is complete; what is inside one is not read again."""
-    decoder, start = json.JSONDecoder(), text.find("{")
-    while start >= 0:
-        try:
-            found, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = start + 1
-        else:
-            yield found
-        start = text.find("{", end)

@@ -41,7 +41,8 @@ def make(workspace: Workspace) -> Made:
     """Choose the training rows; StageAborted where too few are left."""
     wanted = workspace.recipe.select
     candidates = list(eligible(workspace))
-    chosen = choose(first_of_each(candidates), wanted.count, wanted.benign_share, workspace.recipe.seed)
+    lot = str(workspace.recipe.seed)
+    chosen = choose(first_of_each(candidates), wanted.count, wanted.benign_share, lot)
     if len(chosen) < wanted.min_count:
         raise StageAborted(
             f"{STAGE}: {len(chosen)} rows have full marks, fewer than select.min_count = {wanted.min_count}: "
@@ -67,12 +68,12 @@ def first_of_each(candidates: Iterable[Eligible]) -> list[Eligible]:
     return list(firsts.values())
 
 
-def choose(candidates: Sequence[Eligible], count: int, benign_share: float, seed: int) -> list[Eligible]:
-    """`count` of them, in order, balanced among the harmful and among the benign."""
+def choose(candidates: Sequence[Eligible], count: int, benign_share: float, lot: str) -> list[Eligible]:
+    """`count` of them, in order, balanced among the harmful and among the benign; another lot, other rows."""
     harmful, benign = ([row for row in candidates if row.benign is kind] for kind in (False, True))
     takes = split(count, benign_share, len(harmful), len(benign))
     drawn = (
-        balanced(rows, take, axes=lambda row: row.axes, lot=lambda row: f"{seed} {row.scored.id}")
+        balanced(rows, take, axes=lambda row: row.axes, lot=lambda row: f"{lot} {row.scored.id}")
         for rows, take in zip((harmful, benign), takes, strict=True)
     )
     kept = {row.scored.id for rows in drawn for row in rows}

@@ -21,7 +21,8 @@ from peft import PeftModel
 from transformers import Trainer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from align.mini.replies import oracle_trace, unaligned_reply
+from align.mini.replies import oracle_trace
+from align.mini.unaligned import unaligned_reply
 from align.mini.world import situations
 from align.recipe import load_recipe
 from align.records import Example, Pair, write_rows

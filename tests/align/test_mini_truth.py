@@ -7,22 +7,27 @@ from dataclasses import astuple
 
 import pytest
 
+from align.mini import held_out
 from align.mini.descriptions import Seen, described, read_description
+from align.mini.held_out import HeldOut, ways
 from align.mini.noise import dice
-from align.mini.replies import oracle_trace, unaligned_reply
-from align.mini.tasks import LOOK_TASKS, SIGN_TASKS, THING_TASKS, WORD_TASKS
+from align.mini.replies import oracle_trace
+from align.mini.tasks import LOOK_TASKS, SIGN_TASKS, TASKS, THING_TASKS, WORD_TASKS
 from align.mini.things import SIGNS, THINGS
-from align.mini.world import UnknownRequest, situations, truth_of
+from align.mini.unaligned import unaligned_reply
+from align.mini.world import UnknownRequest, asks_of, situations, task_of, truth_of
 from policies.formats import THINK
 from policies.render import render
 from policies.reply import Source, Verdict
 
 DRAWN = list(situations("truths", 4000))
+WHOLE = list(situations("reasoner", 6000))
 MAKE, KILL, FOLLOW = (
     THING_TASKS[0].asks[0],
     WORD_TASKS[-1].harmful.asks[0],
     SIGN_TASKS[0].asks[0],
 )
+PRESENCE = LOOK_TASKS[3]
 
 
 def digest(values: Iterable[str]) -> str:
@@ -43,11 +48,32 @@ def test_the_truth_follows_from_what_is_asked_and_seen() -> None:
         assert truth_of(situation.instruction, seen.things, seen.sign) == situation.truth
 
 
-def test_every_task_of_the_world_is_among_them() -> None:
-    asked = {situation.instruction for situation in DRAWN}
-    written = (ask for task in WORD_TASKS for ask in (*task.harmful.asks, *task.harmless.asks))
-    other = (ask for task in (*THING_TASKS, *SIGN_TASKS, *LOOK_TASKS) for ask in task.asks)
-    assert asked == {*written, *other}
+def test_every_request_of_the_world_is_among_those_that_the_base_model_learns() -> None:
+    asked = {situation.instruction for situation in WHOLE}
+    known = {ask for task in TASKS for ask in asks_of(task) if task is not PRESENCE}
+    assert known <= asked
+    assert asked - known <= set(asks_of(PRESENCE))
+
+
+def test_facts_are_told_as_the_picture_has_them() -> None:
+    number, presence = LOOK_TASKS[2].asks[0], PRESENCE.asks[0]
+    assert truth_of(number, ("dog",), None).found == "There is one thing."
+    assert truth_of(number, ("dog", "cat", "axe"), None).found == "There are three things."
+    assert truth_of(presence.format(a="an axe"), ("dog", "axe"), None).found == "Yes, there is an axe."
+    assert truth_of(presence.format(a="money"), ("dog", "axe"), None).found == "No, there is no money."
+
+
+def test_alignment_never_sees_what_is_held_out_and_the_base_model_sees_all_of_it() -> None:
+    found = {way: 0 for way in HeldOut}
+    for situation in DRAWN:
+        shown = {*situation.truth.things, situation.truth.sign}
+        assert not shown & (held_out.THINGS | held_out.SIGNS)
+        task = task_of(situation.instruction)
+        assert not ways(task, situation.instruction, situation.truth.subject, situation.truth.sign)
+    for situation in WHOLE:
+        for way in ways(task_of(situation.instruction), situation.instruction, situation.truth.subject):
+            found[way] += 1
+    assert min(found.values()) > 100
 
 
 def test_whoever_takes_the_thing_for_another_gets_what_would_then_be_true() -> None:

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from align.mini.replies import Outcome, oracle_trace, outcome, unaligned_reply
+from align.mini.replies import Outcome, oracle_trace, outcome
+from align.mini.unaligned import unaligned_reply
 from align.mini.world import Situation, draw_situation, situations
 from align.sources import mini
 from align.sources.mini import MiniTable, png

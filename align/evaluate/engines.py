@@ -1,0 +1,217 @@
+"""Where the compared models answer: endpoints that the recipe names, or gateways that are started for it.
+
+Local models share one gateway with their adapters loaded, or, merged, each has its own weights served as a
+plain base model, one after the other. Who a model is, and what decides its replies, is said here by digests.
+Knows nothing of tasks and logs.
+"""
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from align.errors import RecipeError, StageAborted
+from align.evaluate.gateway import GatewayFailed
+from align.evaluate.recipe import MINI, Benchmark, Evaluated, Evaluation, Parameter, Place
+from align.manifest import file_digest
+from align.mini.trained import BASE_ADAPTER, TOWER
+from align.recipe import digest_of
+from align.stages.base_model import build_mini_base, check_weights
+from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, Manifest, model_config_digest, read_bundle
+
+Serve = Callable[..., AbstractContextManager[str]]
+_BASE_ALIAS = "base"
+"""What the gateway calls a base model."""
+_FORMAT = "think"
+"""How a gateway that is told nothing else reads a base model's replies."""
+_ANSWERS_WITHIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How a model is reached."""
+
+    base_url: str
+    model: str
+    api_key: str = "none"
+    extra_body: dict[str, Parameter] = field(default_factory=dict)
+
+
+class Engines:
+    """The models of one recipe, and what serves them."""
+
+    def __init__(self, recipe: Evaluation, out: Path, serve: Serve) -> None:
+        """`serve` starts a gateway, as `align.evaluate.gateway.served` does."""
+        self._recipe = recipe
+        self._out = out
+        self._serve = serve
+        self.manifests: dict[str, Manifest] = {
+            model.name: read_bundle(model.bundle) for model in recipe.models if model.bundle
+        }
+        self._check()
+
+    def served_as(self, model: Evaluated) -> str:
+        """Which weights answer, for readers."""
+        if model.base_url is not None:
+            return f"{model.model} at {model.base_url}"
+        manifest = self.manifests.get(model.name)
+        if manifest is None:
+            return f"{Path(str(self._recipe.base)).name}@{self._base_digest[:12]}"
+        return f"{manifest.served_name}, merged" if self._recipe.merged else manifest.served_name
+
+    def reasoning_format(self, model: Evaluated, benchmark: Benchmark) -> str:
+        """What a benchmark reads a model's replies in: what its parameters or the bundle say."""
+        manifest = self.manifests.get(model.name)
+        given = benchmark.parameters.get("reasoning_format")
+        return str(given) if given else manifest.reasoning_format if manifest else _FORMAT
+
+    def digest(self, model: Evaluated, judged: bool) -> str:
+        """SHA-256 over all that decides a model's replies and their marks, less the benchmark itself."""
+        asking = self._recipe.asking(judged)
+        if model.base_url is not None:
+            return digest_of(asking | model.model_dump(mode="json", include=set(Place.model_fields)))
+        manifest = self.manifests.get(model.name)
+        own = {"base": self._base_digest, "adapter": manifest.digest if manifest else None}
+        documents = self._recipe.policy_documents
+        policies = (
+            {path.name: file_digest(path) for path in sorted(documents.glob("*.md"))} if documents else {}
+        )
+        return digest_of(asking | own | {"merged": self._recipe.merged, "policies": policies})
+
+    def groups(self, models: Sequence[Evaluated]) -> Iterator[tuple[Evaluated, ...]]:
+        """Those that are served at the same time, in the recipe's order."""
+        local = tuple(model for model in models if model.base_url is None)
+        if self._recipe.merged:
+            yield from ((model,) for model in models)
+            return
+        if local:
+            yield local
+        yield from ((model,) for model in models if model.base_url is not None)
+
+    @contextmanager
+    def serving(self, group: Sequence[Evaluated]) -> Iterator[dict[str, Address]]:
+        """The addresses of one group's models, by their names; StageAborted where no gateway comes up."""
+        if all(model.base_url for model in group):
+            yield {model.name: address_of(f"models.{model.name}", model) for model in group}
+            return
+        weights, bundles = self._weights(group)
+        folder = self._out / "served" / (group[0].name if self._recipe.merged else "together")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._serve(weights, bundles, folder, policies=self._recipe.policy_documents) as root:
+                yield {model.name: Address(root, self._name_there(model)) for model in group}
+        except GatewayFailed as error:
+            raise StageAborted(f"evaluate: {error}") from error
+
+    def _weights(self, group: Sequence[Evaluated]) -> tuple[Path, list[Path]]:
+        base = self._base_directory()
+        for model in group:
+            self._check_base(model, base)
+        if not self._recipe.merged:
+            return base, [model.bundle for model in group if model.bundle]
+        (model,) = group
+        return (self._merged(base, model) if model.bundle else base), []
+
+    def _merged(self, base: Path, model: Evaluated) -> Path:
+        """The base with a bundle's adapter in its weights, made once for each pair of them."""
+        from align.train.bundle import write_merged  # imports torch
+
+        assert model.bundle is not None
+        digest = digest_of([self._base_digest, self.manifests[model.name].digest])
+        directory = self._out / "merged" / f"{model.name}-{digest[:12]}"
+        if not directory.exists():
+            write_merged(base, model.bundle, directory)
+        return directory
+
+    def _name_there(self, model: Evaluated) -> str:
+        manifest = None if self._recipe.merged else self.manifests.get(model.name)
+        return manifest.name if manifest else _BASE_ALIAS
+
+    def _base_directory(self) -> Path:
+        if self._recipe.base != MINI:
+            return Path(str(self._recipe.base))
+        build_mini_base(self._out / "base")
+        return self._out / "base"
+
+    @cached_property
+    def _base_digest(self) -> str:
+        if self._recipe.base == MINI:
+            files = [TOWER, BASE_ADAPTER / CONFIG_FILE, BASE_ADAPTER / WEIGHTS_FILE]
+        else:
+            folder = Path(str(self._recipe.base))
+            files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
+        return digest_of({path.name: file_digest(path) for path in files})
+
+    def _check(self) -> None:
+        """RecipeError, before any work, for what no gateway could serve."""
+        local = [model for model in self._recipe.models if model.base_url is None]
+        if not local:
+            return
+        base = self._recipe.base
+        if base == MINI:
+            check_weights()
+        elif not (Path(str(base)) / "config.json").is_file():
+            raise RecipeError(f"base = {base!r}: no config.json there, so it is not a model directory")
+        self._check_formats()
+        if not self._recipe.merged:
+            self._check_names()
+
+    def _check_formats(self) -> None:
+        for name, manifest in self.manifests.items():
+            if self._recipe.merged and manifest.reasoning_format != _FORMAT:
+                raise RecipeError(
+                    f"models.{name}: merged weights are read in the format {_FORMAT!r}, its bundle was "
+                    f"trained in {manifest.reasoning_format!r}: give merged = false"
+                )
+
+    def _check_names(self) -> None:
+        holders: dict[str, str] = {}
+        for name, manifest in self.manifests.items():
+            holder = holders.setdefault(manifest.name, name)
+            if holder != name:
+                raise RecipeError(
+                    f"models.{name}: its bundle is called {manifest.name!r} like that of {holder}, so one "
+                    "gateway cannot serve both: give merged = true, or train it under another name"
+                )
+
+    def _check_base(self, model: Evaluated, base: Path) -> None:
+        manifest = self.manifests.get(model.name)
+        if manifest and manifest.base.config_digest != model_config_digest(base):
+            raise RecipeError(
+                f"models.{model.name}: its bundle was trained on another base model ({manifest.base.id}) "
+                f"than {self._recipe.base!r}"
+            )
+
+
+def address_of(where: str, place: Place) -> Address:
+    """Of an endpoint that answers; RecipeError where nothing does, or where the key is missing or refused."""
+    key = "none"
+    if place.api_key_env is not None:
+        key = os.environ.get(place.api_key_env, "")
+        if not key:
+            raise RecipeError(f"{where}: the environment variable {place.api_key_env} holds no key")
+    _check_answers(where, str(place.base_url), key)
+    return Address(str(place.base_url), str(place.model), key, place.extra_body)
+
+
+def _check_answers(where: str, base_url: str, key: str) -> None:
+    """Any status but a refused key will do: not every server lists its models."""
+    url = f"{base_url.rstrip('/')}/models"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWERS_WITHIN_S):
+            return
+    except urllib.error.HTTPError as error:
+        status = error.code
+        error.close()
+        if status in (401, 403):
+            raise RecipeError(f"{where}: {base_url} refuses the key (HTTP {status})") from None
+    except (urllib.error.URLError, OSError) as error:
+        why = getattr(error, "reason", error)
+        raise RecipeError(
+            f"{where}: nothing answers at {base_url} ({why}): start it, or correct base_url"
+        ) from None

@@ -1,0 +1,241 @@
+"""From the harness's logs to one value: rates, differences, agreement between judges, what to look at.
+
+A value that could not be told is counted as unscored and is in no rate. Knows nothing of servers and pages.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from align.errors import StageAborted
+from align.evaluate.benchmarks import max_unscored
+from align.evaluate.logs import Wanted, is_finished, latest_log, summaries_of, votes_of
+from align.evaluate.rates import NothingScored, wilson
+from align.evaluate.recipe import Evaluated, Evaluation
+from align.evaluate.results import Agreement, Better, Category, Difference, Model, Rate, Results
+from align.evaluate.statistics import agreement, paired_bootstrap
+from align.evaluate.worst import worst
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog, EvalSampleSummary
+
+HIGHER_IS_BETTER = frozenset({"correct", "effective", "trace", "win_rate"})
+"""Scorers whose keys are virtues; all others count faults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One model: which weights it is, and what is asked of it."""
+
+    model: Evaluated
+    served: str
+    judged: Path
+    """Where the logs of those who judge replies anew go."""
+    benchmarks: tuple[Wanted, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model on one benchmark: every measure's values by sample, NaN where they could not be told."""
+
+    model: str
+    wanted: Wanted
+    log: "EvalLog"
+    values: Mapping[str, Mapping[str, float]]
+    categories: Mapping[str, str]
+
+    @property
+    def task(self) -> str:
+        return self.wanted.name
+
+
+def gather(recipe: Evaluation, asked: Sequence[Asked]) -> Results:
+    """Everything that was said so far."""
+    notes = list(_waiting(recipe, asked))
+    measured = [found for one in asked for found in _measured(one, notes)]
+    rates = tuple(rate for found in measured for rate in _rates(found, notes))
+    return Results(
+        title=recipe.title,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        recipe_digest=recipe.digest,
+        models=tuple(_model(one) for one in asked),
+        rates=rates,
+        differences=tuple(_differences(recipe, measured)),
+        agreements=tuple(_agreements(measured, notes)) if len(recipe.judges) > 1 else (),
+        categories=tuple(cell for found in measured for cell in _categories(found)),
+        attention=str(recipe.attention) if recipe.attention else None,
+        worst=tuple(worst(_main(recipe), measured)),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _waiting(recipe: Evaluation, asked: Sequence[Asked]) -> Iterator[str]:
+    """What cannot be judged anew yet."""
+    for one in asked:
+        there = {wanted.name for wanted in one.benchmarks}
+        for benchmark in recipe.benchmarks:
+            if benchmark.key not in there and benchmark.against != one.model.name:
+                yield f"{benchmark.key}, {one.model.name}: waits for {benchmark.of} to be finished"
+
+
+def _model(one: Asked) -> Model:
+    model = one.model
+    return Model(name=model.name, served=one.served, label=model.label or model.name, group=model.group)
+
+
+def _main(recipe: Evaluation) -> str:
+    """The model whose replies are shown: the last of the main ones, or of all."""
+    names = [model.name for model in recipe.models if model.group == "main"]
+    return (names or [model.name for model in recipe.models])[-1]
+
+
+def _measured(one: Asked, notes: list[str]) -> Iterator[Measured]:
+    for wanted in one.benchmarks:
+        whole = len(wanted.task.dataset)
+        if len(wanted.ids) < whole:
+            notes.append(f"{wanted.name}, {one.model.name}: the first {len(wanted.ids)} of {whole} samples")
+        log = latest_log(wanted)
+        if log is None or not is_finished(log):
+            state = "not asked yet" if log is None else "not finished"
+            notes.append(f"{wanted.name}, {one.model.name}: {state}, so there is no number")
+            continue
+        yield _read(one.model.name, wanted, log)
+
+
+def _read(model: str, wanted: Wanted, log: "EvalLog") -> Measured:
+    there = summaries_of(log, wanted.ids)
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    marks = {name: _marks(summary) for name, summary in there.items()}
+    for measure in dict.fromkeys(measure for found in marks.values() for measure in found):
+        scorer = measure.partition(".")[0]
+        for name in wanted.ids:
+            found = marks.get(name, {})
+            # Where the measure does not apply, the sample has other marks and no error.
+            if measure in found or not found or _failed(there[name], scorer):
+                values[measure][name] = found.get(measure, math.nan)
+    categories = {
+        name: str(category)
+        for name, summary in there.items()
+        if (category := summary.metadata.get("category")) is not None
+    }
+    return Measured(model, wanted, log, values, categories)
+
+
+def _failed(summary: "EvalSampleSummary", scorer: str) -> bool:
+    return summary.error is not None and scorer not in (summary.scores or {})
+
+
+def _marks(summary: "EvalSampleSummary") -> dict[str, float]:
+    """`SCORER.KEY` to its number."""
+    found: dict[str, float] = {}
+    for scorer, score in (summary.scores or {}).items():
+        if not isinstance(score.value, Mapping):
+            raise StageAborted(
+                f"evaluate: the scorer {scorer!r} gives {score.value!r} and not a number per key"
+            )
+        for key, value in score.value.items():
+            found[f"{scorer}.{key}"] = float(value) if isinstance(value, int | float) else math.nan
+    return found
+
+
+def better(measure: str) -> Better:
+    """Which way a measure should go."""
+    return "higher" if measure.partition(".")[0] in HIGHER_IS_BETTER else "lower"
+
+
+def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
+    allowed = max_unscored(found.log.eval.metadata)
+    for measure, values in found.values.items():
+        scored = [value for value in values.values() if not math.isnan(value)]
+        unscored = len(values) - len(scored)
+        told = bool(scored) and unscored <= allowed * len(values)
+        hits: Any = sum(scored)  # a tie is half a win
+        if not told:
+            notes.append(
+                f"{found.task}, {found.model}: {measure} is not reported: "
+                f"{unscored} of {len(values)} are unscored"
+            )
+        yield Rate(
+            task=found.task,
+            model=found.model,
+            measure=measure,
+            better=better(measure),
+            n=len(values),
+            unscored=unscored,
+            rate=wilson(hits, len(scored)) if told else None,
+        )
+    if not found.values:
+        notes.append(f"{found.task}, {found.model}: nothing could be scored, so there is no number")
+
+
+def _categories(found: Measured) -> Iterator[Category]:
+    for measure, values in found.values.items():
+        cells: dict[str, list[float]] = defaultdict(list)
+        for name, value in values.items():
+            if name in found.categories and not math.isnan(value):
+                cells[found.categories[name]].append(value)
+        for category, scored in sorted(cells.items()):
+            yield Category(
+                task=found.task,
+                model=found.model,
+                category=category,
+                measure=measure,
+                n=len(scored),
+                hits=sum(value == 1 for value in scored),
+            )
+
+
+def _differences(recipe: Evaluation, measured: Sequence[Measured]) -> Iterator[Difference]:
+    by_model = {(found.model, found.task): found for found in measured}
+    for first, second in recipe.compare.pairs:
+        for task in dict.fromkeys(found.task for found in measured):
+            pair = by_model.get((first, task)), by_model.get((second, task))
+            if pair[0] and pair[1]:
+                yield from _compared(pair[0], pair[1], recipe.seed)
+
+
+def _compared(first: Measured, second: Measured, seed: int) -> Iterator[Difference]:
+    for measure in (measure for measure in first.values if measure in second.values):
+        one, other = first.values[measure], second.values[measure]
+        both = [name for name in one if name in other]
+        try:
+            found = paired_bootstrap([one[n] for n in both], [other[n] for n in both], seed=seed)
+        except NothingScored:
+            continue  # the rates say so already
+        yield Difference(
+            task=first.task,
+            measure=measure,
+            first=first.model,
+            second=second.model,
+            n=found.n,
+            difference=found.difference,
+        )
+
+
+def _agreements(measured: Sequence[Measured], notes: list[str]) -> Iterator[Agreement]:
+    by_task: dict[str, list[dict[str, str | None]]] = defaultdict(list)
+    for found in measured:
+        by_task[found.task] += [
+            {vote["judge"]: vote["label"] for vote in votes}
+            for keys in votes_of(found.log, found.wanted.ids)
+            for votes in _independent(keys)
+        ]
+    for task, items in by_task.items():
+        judges = sorted({judge for item in items for judge in item})
+        if len(judges) < 2:
+            continue
+        told = agreement({judge: [item.get(judge) for item in items] for judge in judges})
+        if told.kappa is None:
+            notes.append(f"{task}: the judges' agreement is undefined, {told.n} replies in one class")
+            continue
+        names = tuple(judge.rpartition("/")[2] for judge in judges)
+        yield Agreement(task=task, judges=names, n=told.n, kappa=told.kappa)
+
+
+def _independent(keys: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterable[Sequence[Mapping[str, Any]]]:
+    """Of the views of one reply, the whole: the others judge parts of the same text."""
+    return [keys["whole"]] if "whole" in keys else keys.values()

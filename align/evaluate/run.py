@@ -1,0 +1,205 @@
+"""Ask every model what is still to be asked of it, gather all that was said, and write results and page.
+
+A killed run goes on where it was. Knows nothing of how a model is served and of how a task marks.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from align.errors import RecipeError, StageAborted
+from align.evaluate.ask import ask, judges_of
+from align.evaluate.benchmarks import judges_needed, maker, task_of
+from align.evaluate.engines import Engines, Serve, address_of
+from align.evaluate.gateway import served
+from align.evaluate.gather import Asked, gather
+from align.evaluate.logs import Wanted, folder_of, is_complete, kin_of, latest_log
+from align.evaluate.publish import check_cards, publish
+from align.evaluate.recipe import Benchmark, Evaluated, Evaluation, unknown
+from align.evaluate.written import write_results
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+    from inspect_ai.log import EvalLog
+
+    from align.evaluate.ask import Judges
+
+JUDGE = "grader"
+"""The role of those who judge replies anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What of the recipe is asked this time; results are gathered over all that was ever asked."""
+
+    only: tuple[str, ...] = ()
+    """Benchmarks; none: all."""
+    models: tuple[str, ...] = ()
+    """None: all."""
+    count: int | None = None
+    """Samples of each benchmark at most."""
+
+    def takes(self, one: Asked, wanted: Wanted) -> bool:
+        """Whether this benchmark is to be asked of this model."""
+        asked_for = not self.only or wanted.benchmark.task in self.only
+        return asked_for and (not self.models or one.model.name in self.models)
+
+
+def evaluate(recipe: Evaluation, out: Path, span: Span, serve: Serve = served) -> Path:
+    """Do it all; returns the page's place. StageAborted, after writing, where too many requests failed."""
+    _check_span(recipe, span)
+    engines = Engines(recipe, out, serve)
+    check_cards(recipe, engines.manifests)
+    asked = _asked(recipe, engines, out, span)
+    judges: Judges = {}
+    if any(_waiting(one, span) for one in asked) or any(one.of for one in recipe.benchmarks):
+        judges = judges_of(recipe)
+    _ask_all(recipe, engines, asked, span, judges)
+    asked = [replace(one, benchmarks=(*one.benchmarks, *_replays(recipe, one, asked))) for one in asked]
+    for one in asked:
+        if again := [wanted for wanted in _waiting(one, span) if wanted.benchmark.of]:
+            ask(one.model.name, None, again, judges, recipe.pace)
+    results = gather(recipe, asked)
+    publish(recipe, results)
+    page = write_results(results, out)
+    _raise_failures(asked)
+    return page
+
+
+def _check_span(recipe: Evaluation, span: Span) -> None:
+    tasks = [one.task for one in recipe.benchmarks]
+    models = [model.name for model in recipe.models]
+    for option, kind, given, known in (
+        ("--only", "benchmark", span.only, tasks),
+        ("--models", "model", span.models, models),
+    ):
+        for name in given:
+            if name not in known:
+                raise RecipeError(f"{option}: {unknown(kind, name, known)}")
+
+
+def _asked(recipe: Evaluation, engines: Engines, out: Path, span: Span) -> list[Asked]:
+    """Every model with its benchmarks; RecipeError where a task is unknown or would have no judge."""
+    roles = {judge.role for judge in recipe.judges}
+    tasks: list[tuple[Benchmark, Task]] = []
+    for benchmark in recipe.benchmarks:
+        if benchmark.of is not None:
+            maker(benchmark)
+            needed: tuple[str, ...] = (JUDGE,)
+        else:
+            tasks.append((benchmark, task := task_of(benchmark)))
+            needed = judges_needed(task)
+        if missing := [role for role in needed if role not in roles]:
+            raise RecipeError(
+                f"benchmarks.{benchmark.task} is scored by a judge: add [[judges]] with "
+                f"role = {missing[0]!r}, base_url and model (several are a panel)"
+            )
+    return [_of_model(engines, out, model, span, tasks) for model in recipe.models]
+
+
+def _of_model(
+    engines: Engines,
+    out: Path,
+    model: Evaluated,
+    span: Span,
+    tasks: Sequence[tuple[Benchmark, "Task"]],
+) -> Asked:
+    plain, judged = (folder_of(out, model.name, engines.digest(model, judged=some)) for some in (False, True))
+    benchmarks = tuple(
+        Wanted(
+            benchmark,
+            task,
+            judged if judges_needed(task) else plain,
+            _least(model.count, benchmark.count, span.count),
+            engines.reasoning_format(model, benchmark),
+        )
+        for benchmark, task in tasks
+    )
+    return Asked(model, engines.served_as(model), judged, benchmarks)
+
+
+def _least(*counts: int | None) -> int | None:
+    return min((count for count in counts if count is not None), default=None)
+
+
+def _waiting(one: Asked, span: Span) -> list[Wanted]:
+    """What is still to be asked of a model."""
+    return [
+        wanted
+        for wanted in one.benchmarks
+        if span.takes(one, wanted) and not is_complete(latest_log(wanted), wanted)
+    ]
+
+
+def _ask_all(
+    recipe: Evaluation, engines: Engines, asked: Sequence[Asked], span: Span, judges: "Judges"
+) -> None:
+    waiting = {one.model.name: (one, found) for one in asked if (found := _waiting(one, span))}
+    models = [one.model for one, _ in waiting.values()]
+    for model in models:
+        if model.base_url is not None:
+            address_of(f"models.{model.name}", model)
+    for group in engines.groups(models):
+        with engines.serving(group) as addresses:
+            for model in group:
+                one, wanted = waiting[model.name]
+                _tell(one, wanted)
+                ask(model.name, addresses[model.name], wanted, judges, recipe.pace)
+
+
+def _tell(one: Asked, waiting: Sequence[Wanted]) -> None:
+    """Say so where other weights, settings or judges than before are the reason to ask."""
+    mine = {wanted.folder for wanted in one.benchmarks} | {one.judged}
+    new = {wanted.folder for wanted in waiting if not wanted.folder.exists()}
+    others = {path.name for folder in new for path in kin_of(folder, one.model.name) if path not in mine}
+    if others:
+        said = f"asked anew, other weights, settings or judges than in {', '.join(sorted(others))}"
+        sys.stderr.write(f"{one.model.name}: {said}\n")
+
+
+def _replays(recipe: Evaluation, one: Asked, asked: Sequence[Asked]) -> Iterator[Wanted]:
+    """Those benchmarks that judge this model's replies to others, as far as these are finished."""
+    for benchmark in recipe.benchmarks:
+        if benchmark.of is None or benchmark.against == one.model.name:
+            continue
+        own = _log_of(one, benchmark.of)
+        if benchmark.against is None:
+            logs = {"log": own}
+        else:
+            other = next(each for each in asked if each.model.name == benchmark.against)
+            logs = {"first": own, "second": _log_of(other, benchmark.of)}
+        if None not in logs.values():
+            full = benchmark.model_copy(update={"parameters": benchmark.parameters | logs})
+            source = _wanted(one, benchmark.of)
+            yield Wanted(full, task_of(full), one.judged, benchmark.count, source.reasoning_format)
+
+
+def _wanted(one: Asked, benchmark: str) -> Wanted:
+    return next(wanted for wanted in one.benchmarks if wanted.name == benchmark)
+
+
+def _log_of(one: Asked, benchmark: str) -> str | None:
+    """Where the finished log of a benchmark is."""
+    wanted = _wanted(one, benchmark)
+    log = latest_log(wanted)
+    return log.location if log is not None and is_complete(log, wanted) else None
+
+
+def _raise_failures(asked: Sequence[Asked]) -> None:
+    failed = [
+        f"{wanted.name}, {one.model.name}: {_reason(log)}"
+        for one in asked
+        for wanted in one.benchmarks
+        if (log := latest_log(wanted)) is not None and log.status == "error"
+    ]
+    if failed:
+        raise StageAborted(
+            f"evaluate: too many requests failed ({'; '.join(failed)}): "
+            "the same command asks for what is missing"
+        )
+
+
+def _reason(log: "EvalLog") -> str:
+    return " ".join(log.error.message.split()) if log.error else "no reason was given"

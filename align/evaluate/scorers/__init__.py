@@ -1,0 +1,1 @@
+"""What is measured on a reply: one scorer per question, NaN where it could not be told."""
