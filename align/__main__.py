@@ -15,8 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from align.attention.command import add_parser as add_attention
+from align.baselines.command import add_arguments as add_variants
 from align.errors import RecipeError, StageAborted
 from align.evaluate.command import add_parser as add_evaluate
+from align.evaluate.faithful_command import add_parser as add_faithful
+from align.evaluate.lmms_command import add_parser as add_ability
 from align.manifest import StaleStage
 from align.mini.trained import WEIGHTS
 from align.recipe import load_recipe
@@ -159,12 +162,15 @@ def _parser() -> ArgumentParser:
     sources.add_argument("--json", action="store_true", help="for programs")
     sources.set_defaults(command=_sources)
     add_attention(commands)
+    add_faithful(commands)
+    add_ability(commands)
     add_evaluate(commands)
     lab = commands.add_parser("mini", help="the lab: base model, scenes, scripted teacher")
     tools = lab.add_subparsers(required=True, metavar="tool")
     _add_base(tools.add_parser("base", help="write the lab's base model as a checkpoint"))
     _add_train(tools.add_parser("train", help="train the lab's base model anew (most of an hour)"))
     _add_keep(tools.add_parser("keep", help="put a finished run's adapters into the repository"))
+    add_variants(tools.add_parser("variants", help="train baselines and ablations from a finished run"))
     _add_scene(tools.add_parser("scene", help="draw a scene"))
     _add_audit(tools.add_parser("audit", help="count which planted defects a finished run caught"))
     _add_oracle(tools.add_parser("oracle", help="serve the scripted teacher"))

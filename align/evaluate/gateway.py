@@ -89,7 +89,8 @@ def _configuration(
 
 def _max_lora_rank(bundles: Sequence[Path]) -> int:
     """What all fit in; the largest where none is enough, and then the gateway says so."""
-    needed = max(json.loads((bundle / "adapter_config.json").read_bytes())["r"] for bundle in bundles)
+    ranks = (json.loads((bundle / "adapter_config.json").read_bytes())["r"] for bundle in bundles)
+    needed = max(ranks, default=0)
     return next((rank for rank in _RANKS if rank >= needed), _RANKS[-1])
 
 

@@ -12,8 +12,8 @@ class NothingScored(Exception):
     """A rate over nothing: not 0, not 1, but unknown."""
 
 
-def wilson(hits: int, n: int) -> Interval:
-    """Share of hits among n with its Wilson score interval (Wilson 1927); raises NothingScored for n = 0."""
+def wilson(hits: float, n: int) -> Interval:
+    """Share of hits among n (a tie is half of one) with its Wilson score interval (Wilson 1927); raises NothingScored for n = 0."""
     if n <= 0:
         raise NothingScored(
             "no reply could be scored, so there is no rate: look at the replies and the engine's log"
@@ -22,6 +22,6 @@ def wilson(hits: int, n: int) -> Interval:
     spread = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
     scale = 1 + Z * Z / n
     centre = share + Z * Z / (2 * n)
-    return Interval(
-        value=share, low=max(0.0, (centre - spread) / scale), high=min(1.0, (centre + spread) / scale)
-    )
+    # At 0 and 1 the formula's end is the share itself, but for the last digit.
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return Interval(value=share, low=min(share, max(0.0, low)), high=max(share, min(1.0, high)))

@@ -7,7 +7,7 @@ from functools import cache
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ChatMessageUser, ContentImage, ContentText
+from inspect_ai.model import ChatMessageUser, Content, ContentImage, ContentText
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState, generate
 from PIL import Image
@@ -62,7 +62,7 @@ def second_look(log: str) -> Task:
 
 def lamp(number: int) -> Sample:
     """One question about one lamp."""
-    parts = [ContentImage(image=picture()), ContentText(text=f"lamp {number}")]
+    parts: list[Content] = [ContentImage(image=picture()), ContentText(text=f"lamp {number}")]
     return Sample(
         id=f"lamp-{number}",
         input=[ChatMessageUser(content=parts)],

@@ -475,7 +475,7 @@ def local(tmp_path: Path, base: Path, keys: str, *bundles: Path, more: str = "")
     ("parts", "said"),
     [
         (
-            ("tittle = 'x'", endpoint("mine", ScriptedModel(str, base_url="http://h/v1")), benchmark()),
+            ("tittle = 'x'", endpoint("mine", ScriptedModel(Said, base_url="http://h/v1")), benchmark()),
             "unknown key 'tittle' (did you mean 'title'?)",
         ),
         (('[[models]]\nname = "mine"\nbundel = "x"', benchmark()), "(did you mean 'bundle'?)"),
