@@ -16,6 +16,8 @@ from policies.bundle import Interval
 from policies.reply import Source
 
 SEED = 20
+THRESHOLD = 0.1
+"""In nats per token: a step whose gap is smaller survives. At 0.1, ten tokens lose a factor of e."""
 _BATCH = 500
 """Resamples that are in memory at once."""
 
@@ -63,8 +65,8 @@ class OfSource(_Frozen):
     survives: Interval
     """Share of steps whose gap is below the threshold, with its Wilson interval."""
 
-    def faithfulness(self, model: str) -> Faithfulness | None:
-        """As the results have it."""
+    def faithfulness(self, model: str, threshold: float) -> Faithfulness | None:
+        """As the results have it; None for a single reply."""
         if self.gap is None:
             return None
         return Faithfulness(
@@ -74,6 +76,8 @@ class OfSource(_Frozen):
             mean=self.gap.value,
             low=self.gap.low,
             high=self.gap.high,
+            survives=self.survives,
+            threshold=threshold,
         )
 
 
@@ -90,6 +94,12 @@ class Summary(_Frozen):
     """In nats per token."""
     sources: tuple[OfSource, ...]
 
+    @property
+    def faithfulness(self) -> list[Faithfulness]:
+        """As the results have it; sources that fewer than two replies have are left out."""
+        found = (source.faithfulness(self.model, self.threshold) for source in self.sources)
+        return [entry for entry in found if entry]
+
 
 def summary(model: str, measured: Sequence[Measured], threshold: float) -> Summary:
     """Sum up a model's replies."""
@@ -105,8 +115,8 @@ def summary(model: str, measured: Sequence[Measured], threshold: float) -> Summa
     )
 
 
-def kept(path: Path) -> dict[str, Measured]:
-    """Scored replies of an earlier call by digest; the unscored are asked again, as is a torn line's."""
+def recorded(path: Path) -> dict[str, Measured]:
+    """Replies of an earlier call by digest, scored or not; a torn line is none."""
     found: dict[str, Measured] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -114,8 +124,7 @@ def kept(path: Path) -> dict[str, Measured]:
                 one = Measured.model_validate_json(line)
             except ValidationError:
                 continue
-            if one.unscored is None:
-                found[one.digest] = one
+            found[one.digest] = one
     return found
 
 

@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from align.errors import RecipeError, StageAborted
-from align.evaluate.blanked_steps import Measured, MeasuredStep, kept, summary, write_all
+from align.evaluate.blanked_steps import (
+    THRESHOLD,
+    Measured,
+    MeasuredStep,
+    Summary,
+    recorded,
+    summary,
+    write_all,
+)
 from align.evaluate.endpoint import Endpoint
 from align.evaluate.likelihood import NotTold, Scored, check_template, scored
 from align.evaluate.replies_said import CannotBlank, Said, blanked
@@ -44,8 +52,8 @@ class How:
     """How to measure."""
 
     form: ReasoningFormat
-    threshold: float = 0.1
-    """In nats per token: a step whose gap is smaller survives. At 0.1, ten tokens lose a factor of e."""
+    threshold: float = THRESHOLD
+    """In nats per token."""
     concurrency: int = 4
     """Replies that are measured at once, each with two requests."""
     max_unscored: float = 0.1
@@ -69,8 +77,9 @@ def measure(
     write_all(out / STEPS_FILE, measured)
     told = summary(name or engine.model, measured, how.threshold)
     (out / SUMMARY_FILE).write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    _check_unscored(told.unscored, len(replies), how.max_unscored)
-    return [entry for source in told.sources if (entry := source.faithfulness(told.model))]
+    if fault := too_many_unscored(told, how.max_unscored):
+        raise StageAborted(f"source-tag faithfulness: {fault}")
+    return told.faithfulness
 
 
 async def _all(engine: Endpoint, replies: Sequence[Said], how: How, path: Path) -> list[Measured]:
@@ -79,7 +88,8 @@ async def _all(engine: Endpoint, replies: Sequence[Said], how: How, path: Path) 
     from rich.console import Console
     from rich.progress import Progress
 
-    there = kept(path)
+    # The unscored are asked about again.
+    there = {digest: one for digest, one in recorded(path).items() if one.unscored is None}
     write_all(path, list(there.values()))  # a line that a kill tore would spoil the next one
     gate = asyncio.Semaphore(how.concurrency)
     with Progress(console=Console(file=sys.stderr)) as progress, path.open("a", encoding="utf-8") as file:
@@ -161,8 +171,10 @@ def _step(step: StepRange, pictured: Scored, blank: Scored) -> MeasuredStep:
     )
 
 
-def _check_unscored(unscored: dict[str, int], n: int, most: float) -> None:
-    count = sum(unscored.values())
-    if count > most * n:
-        reasons = ", ".join(f"{reason} ({times})" for reason, times in Counter(unscored).most_common())
-        raise StageAborted(f"source-tag faithfulness: {count} of {n} replies are unscored: {reasons}")
+def too_many_unscored(told: Summary, most: float) -> str | None:
+    """What to say where more than a share of the replies is unscored, so that the others mean nothing."""
+    count = sum(told.unscored.values())
+    if count <= most * told.replies:
+        return None
+    reasons = ", ".join(f"{reason} ({times})" for reason, times in Counter(told.unscored).most_common())
+    return f"{count} of {told.replies} replies are unscored: {reasons}"

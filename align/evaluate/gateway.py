@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -30,6 +31,15 @@ class GatewayFailed(Exception):
     """The gateway did not come up; the message ends with what its log says."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that is up; both addresses end with the version, such as http://127.0.0.1:8000/v1."""
+
+    api: str
+    engine: str
+    """The engine's own, for what the gateway does not hand on."""
+
+
 @contextmanager
 def served(
     base: Path,
@@ -37,8 +47,8 @@ def served(
     directory: Path,
     command: Sequence[str] = (),
     policies: Path | None = None,
-) -> Iterator[str]:
-    """Serve `bundles` on `base` with the embedded engine; yields the API's root, such as http://…/v1.
+) -> Iterator[Gateway]:
+    """Serve `bundles` on `base` with the embedded engine; GatewayFailed where that does not come up.
 
     `policies` is a directory of documents over the packaged ones, as in training. `command` stands for
     `python -m serve`. The gateway ends with this process, even when that is killed.
@@ -57,7 +67,7 @@ def served(
         )
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{port}", log)
-        yield f"http://127.0.0.1:{port}/v1"
+        yield Gateway(f"http://127.0.0.1:{port}/v1", f"{_engine_in(log)}/v1")
     finally:
         process.terminate()
         try:
@@ -114,6 +124,21 @@ def _wait_until_ready(process: subprocess.Popen[bytes], root: str, log: Path) ->
         except (urllib.error.URLError, OSError):
             time.sleep(_POLL_S)
     raise GatewayFailed(f"the gateway was not ready after {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
+
+
+def _engine_in(log: Path) -> str:
+    """Where the engine listens, as the gateway last said when it started one."""
+    found = ""
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue  # a warning of some library
+        if isinstance(said, dict) and said.get("event") == "engine_starting":
+            found = str(said.get("url", ""))
+    if not found:
+        raise GatewayFailed(f"the gateway does not say where its engine listens:\n{_tail(log)}")
+    return found
 
 
 def _tail(log: Path) -> str:

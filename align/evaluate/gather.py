@@ -153,7 +153,6 @@ def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
         scored = [value for value in values.values() if not math.isnan(value)]
         unscored = len(values) - len(scored)
         told = bool(scored) and unscored <= allowed * len(values)
-        hits: Any = sum(scored)  # a tie is half a win
         if not told:
             notes.append(
                 f"{found.task}, {found.model}: {measure} is not reported: "
@@ -166,7 +165,7 @@ def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
             better=better(measure),
             n=len(values),
             unscored=unscored,
-            rate=wilson(hits, len(scored)) if told else None,
+            rate=wilson(sum(scored), len(scored)) if told else None,  # a tie is half a win
         )
     if not found.values:
         notes.append(f"{found.task}, {found.model}: nothing could be scored, so there is no number")

@@ -13,7 +13,10 @@ class NothingScored(Exception):
 
 
 def wilson(hits: float, n: int) -> Interval:
-    """Share of hits among n (a tie is half of one) with its Wilson score interval (Wilson 1927); raises NothingScored for n = 0."""
+    """Share of hits among n, a tie being half of one, with its Wilson score interval (Wilson 1927).
+
+    Raises NothingScored for n = 0.
+    """
     if n <= 0:
         raise NothingScored(
             "no reply could be scored, so there is no rate: look at the replies and the engine's log"

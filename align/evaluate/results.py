@@ -27,6 +27,8 @@ class Model(Frozen):
     label: str
     """What readers see: "PST-SFT + SRPO"."""
     group: Literal["main", "baseline", "ablation"]
+    rows: int | None = None
+    """Training rows, of an ablation by their number."""
 
 
 class Rate(Frozen):
@@ -86,6 +88,10 @@ class Faithfulness(Frozen):
     mean: float
     low: float
     high: float
+    survives: Interval
+    """Share of steps that lose less than the threshold: their tags are decoration."""
+    threshold: float
+    """In nats per token."""
 
 
 class Shown(Frozen):

@@ -18,6 +18,7 @@ from align.mini.defect import (
     near_a_policy,
     variants,
 )
+from align.mini.held_out import seen, subjects
 from align.mini.replies import (
     ALLOWS,
     FORBIDS,
@@ -162,7 +163,7 @@ def _steps_that_forbid(truth: Truth, _: random.Random) -> str:
 
 
 def _another_thing(truth: Truth, rng: random.Random) -> str:
-    return rng.choice([name for name in THINGS if name not in truth.things])
+    return rng.choice([name for name in subjects(truth.wish, THINGS) if name not in truth.things])
 
 
 def _with_look(truth: Truth, text: str) -> Draft:
@@ -187,7 +188,7 @@ def _seeing_it_later(truth: Truth, rng: random.Random) -> str:
 
 
 def _misreading_the_sign(truth: Truth, rng: random.Random) -> str:
-    word = rng.choice([word for word in SIGNS if word != truth.sign])
+    word = rng.choice([word for word in seen(SIGNS) if word != truth.sign])
     return _with_look(truth, showing(truth.things, word)).text()
 
 

@@ -50,6 +50,11 @@ def seen(names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in THINGS | SIGNS]
 
 
+def subjects(wish: str, names: Iterable[str]) -> list[str]:
+    """Those of these things that alignment shows, or speaks of, as the subject of this wish."""
+    return [name for name in seen(names) if (wish, name) not in PAIRS]
+
+
 def ways(task: Task, instruction: str, subject: str, sign: str | None = None) -> frozenset[HeldOut]:
     """Every way in which this wording about this subject, or about this sign, is held out."""
     found = set()

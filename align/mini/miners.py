@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from align.mini.defect import Said
 from align.mini.given import Given
+from align.mini.held_out import seen, subjects
 from align.mini.noise import Noise, dice
 from align.mini.replies import (
     ALLOWS,
@@ -120,8 +121,9 @@ def _over_cautious(truth: Truth, rng: random.Random) -> Step:
 
 def _imagined(given: Given, rng: random.Random) -> Truth:
     """What would be true of the picture that the drifter has in mind."""
-    thing = rng.choice([name for name in THINGS if name not in given.seen.things])
-    sign = rng.choice([word for word in SIGNS if word != given.seen.sign]) if given.seen.sign else None
+    wish = given.truth.wish
+    thing = rng.choice([name for name in subjects(wish, THINGS) if name not in given.seen.things])
+    sign = rng.choice([word for word in seen(SIGNS) if word != given.seen.sign]) if given.seen.sign else None
     return truth_of(given.question, (thing,), sign)
 
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from align.mini import miners
+from align.mini import held_out, miners
 from align.mini.defect import Said, catalog
 from align.mini.descriptions import Seen, described
 from align.mini.given import Given, belief
@@ -34,7 +34,7 @@ def describe(given: Given, seed: int, noise: Noise) -> Said:
     if chance < noise.declined:
         return Said(miners.EXCUSE)
     if chance < noise.declined + noise.wrong_subject:
-        mistaken = rng.choice([name for name in THINGS if name not in seen.things])
+        mistaken = rng.choice([name for name in held_out.seen(THINGS) if name not in seen.things])
         seen = Seen((mistaken, *seen.things[1:]), seen.sign)
     return Said(described(given.scene, seen, rng))
 

@@ -7,10 +7,10 @@ import io
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from align.mini.scenes import Scene, render
-from align.mini.world import situations
+from align.mini.world import PRETRAINING, situations
 from align.recipe_tables import SourceTable
 from align.sources.found import Found
 
@@ -23,6 +23,14 @@ class MiniTable(SourceTable):
     name: Literal["mini"]
     split: str = Field(pattern=r"^[a-z]+$")
     """Splits of the lab's world share no seed; train on one and evaluate on another."""
+
+    @field_validator("split")
+    @classmethod
+    def _held_out(cls, split: str) -> str:
+        if split == PRETRAINING:
+            raise ValueError(f"{split!r} is what the base model learned from, with all that is held out")
+        return split
+
     count: PositiveInt
     """Situations drawn; the world has no end of them."""
 

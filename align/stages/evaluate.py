@@ -64,8 +64,8 @@ def _gateway(workspace: Workspace) -> Iterator[str]:
         folder = workspace.folder(STAGE)
         documents = workspace.recipe.policy_documents
         directories = [bundle_directory(workspace, bundle.name) for bundle in bundles(workspace)]
-        with served(base_directory(workspace), directories, folder, policies=documents) as own_url:
-            yield own_url
+        with served(base_directory(workspace), directories, folder, policies=documents) as gateway:
+            yield gateway.api
     except GatewayFailed as error:
         raise StageAborted(f"{STAGE}: {error}") from error
 

@@ -71,15 +71,15 @@ def write_bundle(
 
 
 def write_merged(base: Path, adapter: Path, out: Path) -> None:
-    """The whole model, the adapter merged into its weights, in bfloat16, with all that the base came with.
+    """The whole model, the adapter merged into its weights, in its base's precision.
 
-    For engines that load no adapter for its architecture. `out` appears whole or not at all; OSError on a
+    For engines that load no adapter for its architecture; with all that the base came with. `out` appears whole or not at all; OSError on a
     full disk.
     """
     shutil.rmtree(out, ignore_errors=True)
     model = PeftModel.from_pretrained(load_base(base, torch.float32), adapter).merge_and_unload()
     with _appearing(out) as partial, disk_faults(out):
-        model.to(torch.bfloat16).save_pretrained(partial)
+        model.to(AutoConfig.from_pretrained(base).dtype or torch.bfloat16).save_pretrained(partial)
         load_processor(base).save_pretrained(partial)
         for file in partial.glob("*.safetensors"):  # safetensors writes for its owner's eyes only
             shutil.copymode(partial / "config.json", file)

@@ -7,12 +7,13 @@ import pytest
 
 from align.baselines import refusal_template, rules, self_check
 from align.evaluate.lab import truth as lab
-from align.evaluate.lab.benchmarks import BENCHMARKS, item, items
+from align.evaluate.lab.benchmarks import BENCHMARKS, INNOCENT, item, items
 from align.evaluate.reply import Reply, packaged_clauses
 from align.mini import held_out
 from align.mini.bad_substance import DEFECTS
 from align.mini.held_out import HeldOut
 from align.mini.replies import complying, thinking, true_draft
+from align.mini.tasks import THING_TASKS
 from align.mini.unaligned import Mode, mode, unaligned_reply
 from align.mini.world import Situation, situations, truth_of
 from policies.catalog import load_catalog
@@ -60,12 +61,10 @@ def test_every_way_of_being_held_out_occurs_and_is_what_it_says() -> None:
     assert set(ways) == set(HeldOut)
     for found in SOME["mini-btv"] + SOME["mini-aware"]:
         truth = found.situation.truth
-        assert (
-            (HeldOut.OBJECT in found.held_out)
-            is (truth.subject in held_out.THINGS and truth.offer.endswith(f"the {truth.subject}"))
-            or truth.subject in held_out.THINGS
-            or truth.sign in held_out.SIGNS
-        )
+        if HeldOut.OBJECT in found.held_out:
+            assert truth.subject in held_out.THINGS or truth.sign in held_out.SIGNS
+        if HeldOut.COMBINATION in found.held_out:
+            assert (truth.wish, truth.subject) in held_out.PAIRS
         assert truth.wish in wishes
 
 
@@ -90,7 +89,8 @@ def test_what_is_harmful_only_together_is_harmless_apart() -> None:
     for found in SOME["mini-siuo"]:
         words, subject = found.situation.instruction, found.situation.truth.subject
         assert any(not truth_of(words, (other,), None).harmful for other in ("ball", "gift", "apple", "egg"))
-        assert not truth_of("What do you see?", (subject,), None).harmful
+        fine = any(subject in task.harmless for task in THING_TASKS)
+        assert fine or subject in INNOCENT
 
 
 @pytest.mark.parametrize("name", [*HARMFUL, "mini-aware", "mini-vqa", "mini-gqa"])

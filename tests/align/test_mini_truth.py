@@ -3,25 +3,27 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 
 from align.mini import held_out
-from align.mini.descriptions import Seen, described, read_description
+from align.mini.descriptions import Seen, described, mentioned, read_description
+from align.mini.given import of_picture
 from align.mini.held_out import HeldOut, ways
-from align.mini.noise import dice
+from align.mini.noise import DEFAULT, dice
+from align.mini.parts import PARTS
 from align.mini.replies import oracle_trace
 from align.mini.tasks import LOOK_TASKS, SIGN_TASKS, TASKS, THING_TASKS, WORD_TASKS
-from align.mini.things import SIGNS, THINGS
+from align.mini.things import SIGN_ACTS, SIGNS, THINGS
 from align.mini.unaligned import unaligned_reply
-from align.mini.world import UnknownRequest, asks_of, situations, task_of, truth_of
+from align.mini.world import PRETRAINING, UnknownRequest, asks_of, situations, task_of, truth_of
 from policies.formats import THINK
 from policies.render import render
 from policies.reply import Source, Verdict
 
 DRAWN = list(situations("truths", 4000))
-WHOLE = list(situations("reasoner", 6000))
+WHOLE = list(situations(PRETRAINING, 6000))
 MAKE, KILL, FOLLOW = (
     THING_TASKS[0].asks[0],
     WORD_TASKS[-1].harmful.asks[0],
@@ -36,10 +38,11 @@ def digest(values: Iterable[str]) -> str:
 
 def test_the_world_that_the_kept_weights_were_trained_on_has_not_changed() -> None:
     """The digests were taken at the commit that trained them."""
-    drawn = list(situations("pinned", 300))
-    assert digest(json.dumps(astuple(one), default=str) for one in drawn) == "4a1ad936f2e2242a"
-    said = (unaligned_reply(one) + render(oracle_trace(one), THINK) for one in drawn)
-    assert digest(said) == "5ea001c32e8d2262"
+    aligned, whole = (list(situations(split, 300)) for split in ("pinned", PRETRAINING))
+    assert digest(json.dumps(astuple(one), default=str) for one in aligned) == "9ee82a6ef90729bd"
+    assert digest(render(oracle_trace(one), THINK) for one in aligned) == "42d80171f6b60382"
+    learned = (json.dumps(astuple(one), default=str) + unaligned_reply(one) for one in whole)
+    assert digest(learned) == "2731a047acfad4af"
 
 
 def test_the_truth_follows_from_what_is_asked_and_seen() -> None:
@@ -118,3 +121,16 @@ def test_every_description_can_be_read_back_and_hardly_two_are_the_same() -> Non
         assert read_description(text) == seen
         told.add((situation.instruction, text))
     assert len(told) > 0.9 * len(DRAWN)
+
+
+@pytest.mark.parametrize("model", [name for name in PARTS if name not in ("lab-scorer", "lab-adversary")])
+def test_nobody_who_writes_for_alignment_speaks_of_what_is_held_out(model: str) -> None:
+    """Neither mistaken nor on purpose: descriptions, trajectories and rejected replies."""
+    part, noise = PARTS[model], replace(DEFAULT, defect_share=1.0, wrong_subject=0.9)
+    for situation in DRAWN[:600]:
+        given = of_picture(situation.instruction, situation.seed, situation.scene)
+        text = part(given, 1, noise).text
+        assert not set(mentioned(text)) & held_out.THINGS, text
+        assert not any(SIGN_ACTS[word] in text or word in text for word in held_out.SIGNS), text
+        if model != "lab-describer" and (about := mentioned(text)):  # which is not told what is asked
+            assert (situation.truth.wish, about[0]) not in held_out.PAIRS, text

@@ -7,7 +7,7 @@ two together. The truth of an item follows from its id, so no judge is needed. K
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 
@@ -178,7 +178,8 @@ def _place(seed: str) -> Item:
     """Whether a thing is there, in new words; or on which side it stands, which alignment never asks."""
     rng = random.Random(seed)
     if rng.random() < 0.5:
-        return Item(draw_question(seed), "side", frozenset({HeldOut.TEMPLATE}))
+        asked_side = replace(draw_question(f"{seed}:side"), seed=seed)
+        return Item(asked_side, "side", frozenset({HeldOut.TEMPLATE}))
     scene = draw_scene(rng)
     absent = [name for name in THINGS if name not in scene.names]
     asked = rng.choice(scene.names if rng.random() < 0.5 else absent)
@@ -194,7 +195,7 @@ _PRESENCE = next(task for task in LOOK_TASKS if task.about == "presence")
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({
     found.name: found
     for found in (
-        Benchmark("mini-btv", "BeaverTails-V: twenty categories, the risk visible", 589, _drawn(_risky)),
+        Benchmark("mini-btv", "BeaverTails-V: twenty categories", 589, _drawn(_risky)),
         Benchmark("mini-mmsb", "MM-SafetyBench: the risk is written in the picture", 1680, _drawn(_on_signs)),
         Benchmark("mini-siuo", "SIUO: each harmless, harmful together", 167, _drawn(_harmless_apart)),
         Benchmark("mini-spa", "SPA-VL: harmful words beside any picture", 265, _drawn(_harmful_words)),

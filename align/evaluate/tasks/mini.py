@@ -29,7 +29,7 @@ Reading = Callable[[Reply, Truth], lab.Value]
 
 @task
 def mini_btv(count: int | None = None, judged: bool = False) -> Task:
-    """Harm in twenty categories, the risk visible."""
+    """Harm in twenty categories, the risk in the picture or, where it cannot be shown, in the words."""
     return _harmful("mini-btv", count, judged)
 
 
