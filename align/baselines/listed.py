@@ -80,6 +80,8 @@ def _models(out: Path) -> Iterator[str]:
         yield f"label = {_quoted(variant.label)}"
         yield f"group = {_quoted(variant.group)}"
         yield f"bundle = {_quoted((out / variant.name / BUNDLE).as_posix())}"
+        if variant.count is not None:
+            yield f"rows = {variant.count}"
         if variant.group == "ablation":
             yield f"count = {ABLATION_COUNT}"
         yield ""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from align.evaluate.benchmarks import max_unscored
-from align.evaluate.engines import Address, address_of
+from align.evaluate.endpoint import Endpoint
+from align.evaluate.engines import endpoint_of
 from align.evaluate.logs import Wanted
 from align.evaluate.recipe import Evaluation, Pace
 
@@ -30,16 +31,16 @@ def judges_of(recipe: Evaluation) -> "Judges":
 
     found: dict[str, list[Model]] = defaultdict(list)
     for judge in recipe.judges:
-        address = address_of(f"judges.{judge.role}", judge)
+        endpoint = endpoint_of(f"judges.{judge.role}", judge)
         config = GenerateConfig(temperature=0.0, max_tokens=judge.max_tokens, **_patience(recipe.pace))
-        found[judge.role].append(_model(judge.model, address, config))
+        found[judge.role].append(_model(judge.model, endpoint, config))
     return dict(found)
 
 
-def ask(name: str, address: Address | None, wanted: Sequence[Wanted], judges: "Judges", pace: Pace) -> None:
+def ask(name: str, endpoint: Endpoint | None, wanted: Sequence[Wanted], judges: "Judges", pace: Pace) -> None:
     """Ask until all is asked, or too much of a benchmark failed: its log says so.
 
-    Without an address nobody is asked but the judges. A sample whose request fails for good has an error.
+    Without an endpoint nobody is asked but the judges. A sample whose request fails for good has an error.
     """
     from inspect_ai import eval_set
     from inspect_ai.model import GenerateConfig
@@ -53,7 +54,7 @@ def ask(name: str, address: Address | None, wanted: Sequence[Wanted], judges: "J
             [_patient(one) for one in together],
             log_dir=str(folder),
             log_dir_allow_dirty=True,
-            model=_model(name, address, GenerateConfig()) if address else None,
+            model=_model(name, endpoint, GenerateConfig()) if endpoint else None,
             model_roles=dict(judges) if judged else None,
             limit=limit,
             retry_attempts=0,
@@ -77,18 +78,18 @@ def _patience(pace: Pace) -> dict[str, Any]:
     }
 
 
-def _model(name: str, address: Address, config: Any) -> "Model":
+def _model(name: str, endpoint: Endpoint, config: Any) -> "Model":
     """The harness knows a model by the recipe's name, the wire by its own."""
     from inspect_ai.model import get_model
 
-    body: dict[str, Any] = dict(address.extra_body)
-    if address.model != name:
-        body["model"] = address.model
+    body = dict(endpoint.extra_body)
+    if endpoint.model != name:
+        body["model"] = endpoint.model
     return get_model(
         f"{_SERVICE}/{name}",
         config=config.model_copy(update={"extra_body": body or None}),
-        base_url=address.base_url,
-        api_key=address.api_key,
+        base_url=endpoint.base_url,
+        api_key=endpoint.api_key or "none",
         memoize=False,
         max_retries=0,  # the harness retries; the library below it would do so in secret
     )

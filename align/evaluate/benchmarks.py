@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from align.errors import RecipeError
 from align.evaluate import tasks as packaged
-from align.evaluate.recipe import Benchmark, unknown
+from align.evaluate.contradictions import unknown
+from align.evaluate.recipe import Benchmark
 
 if TYPE_CHECKING:
     from inspect_ai import Task

@@ -5,40 +5,39 @@ plain base model, one after the other. Who a model is, and what decides its repl
 Knows nothing of tasks and logs.
 """
 
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from align.errors import RecipeError, StageAborted
-from align.evaluate.gateway import GatewayFailed
-from align.evaluate.recipe import MINI, Benchmark, Evaluated, Evaluation, Parameter, Place
+from align.evaluate.endpoint import Endpoint, key_in
+from align.evaluate.gateway import Gateway, GatewayFailed
+from align.evaluate.recipe import MINI, Benchmark, Evaluated, Evaluation, Place
 from align.manifest import file_digest
 from align.mini.trained import BASE_ADAPTER, TOWER
 from align.recipe import digest_of
 from align.stages.base_model import build_mini_base, check_weights
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, Manifest, model_config_digest, read_bundle
 
-Serve = Callable[..., AbstractContextManager[str]]
+Serve = Callable[..., AbstractContextManager[Gateway]]
 _BASE_ALIAS = "base"
-"""What the gateway calls a base model."""
+"""What the gateway and its engine call a base model."""
 _FORMAT = "think"
 """How a gateway that is told nothing else reads a base model's replies."""
 _ANSWERS_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """How a model is reached."""
+class Served:
+    """Where a model answers."""
 
-    base_url: str
-    model: str
-    api_key: str = "none"
-    extra_body: dict[str, Parameter] = field(default_factory=dict)
+    api: Endpoint
+    engine: Endpoint | None = None
+    """Of the engine behind our gateway; None behind somebody else's endpoint."""
 
 
 class Engines:
@@ -69,13 +68,22 @@ class Engines:
         given = benchmark.parameters.get("reasoning_format")
         return str(given) if given else manifest.reasoning_format if manifest else _FORMAT
 
+    def engine_name(self, model: Evaluated) -> str:
+        """What the engine calls a model that is served for the recipe."""
+        manifest = None if self._recipe.merged else self.manifests.get(model.name)
+        return manifest.served_name if manifest else _BASE_ALIAS
+
+    def weights(self, model: Evaluated) -> dict[str, str | None]:
+        """The digests of a local model's parts; without a bundle it is the base alone."""
+        manifest = self.manifests.get(model.name)
+        return {"base": self._base_digest, "adapter": manifest.digest if manifest else None}
+
     def digest(self, model: Evaluated, judged: bool) -> str:
         """SHA-256 over all that decides a model's replies and their marks, less the benchmark itself."""
         asking = self._recipe.asking(judged)
         if model.base_url is not None:
             return digest_of(asking | model.model_dump(mode="json", include=set(Place.model_fields)))
-        manifest = self.manifests.get(model.name)
-        own = {"base": self._base_digest, "adapter": manifest.digest if manifest else None}
+        own = self.weights(model)
         documents = self._recipe.policy_documents
         policies = (
             {path.name: file_digest(path) for path in sorted(documents.glob("*.md"))} if documents else {}
@@ -93,22 +101,34 @@ class Engines:
         yield from ((model,) for model in models if model.base_url is not None)
 
     @contextmanager
-    def serving(self, group: Sequence[Evaluated]) -> Iterator[dict[str, Address]]:
-        """The addresses of one group's models, by their names; StageAborted where no gateway comes up."""
+    def serving(self, group: Sequence[Evaluated]) -> Iterator[dict[str, Served]]:
+        """Where one group's models answer, by their names; StageAborted where no gateway comes up."""
         if all(model.base_url for model in group):
-            yield {model.name: address_of(f"models.{model.name}", model) for model in group}
+            yield {model.name: Served(endpoint_of(f"models.{model.name}", model)) for model in group}
             return
         weights, bundles = self._weights(group)
         folder = self._out / "served" / (group[0].name if self._recipe.merged else "together")
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with self._serve(weights, bundles, folder, policies=self._recipe.policy_documents) as root:
-                yield {model.name: Address(root, self._name_there(model)) for model in group}
+            with self._serve(weights, bundles, folder, policies=self._recipe.policy_documents) as gateway:
+                yield {model.name: self._served(model, gateway) for model in group}
         except GatewayFailed as error:
             raise StageAborted(f"evaluate: {error}") from error
 
+    def base_directory(self) -> Path:
+        """Where the base model lies; the lab's is built where it is not there."""
+        if self._recipe.base != MINI:
+            return Path(str(self._recipe.base))
+        build_mini_base(self._out / "base")
+        return self._out / "base"
+
+    def _served(self, model: Evaluated, gateway: Gateway) -> Served:
+        manifest = None if self._recipe.merged else self.manifests.get(model.name)
+        name = manifest.name if manifest else _BASE_ALIAS
+        return Served(Endpoint(gateway.api, name), Endpoint(gateway.engine, self.engine_name(model)))
+
     def _weights(self, group: Sequence[Evaluated]) -> tuple[Path, list[Path]]:
-        base = self._base_directory()
+        base = self.base_directory()
         for model in group:
             self._check_base(model, base)
         if not self._recipe.merged:
@@ -126,16 +146,6 @@ class Engines:
         if not directory.exists():
             write_merged(base, model.bundle, directory)
         return directory
-
-    def _name_there(self, model: Evaluated) -> str:
-        manifest = None if self._recipe.merged else self.manifests.get(model.name)
-        return manifest.name if manifest else _BASE_ALIAS
-
-    def _base_directory(self) -> Path:
-        if self._recipe.base != MINI:
-            return Path(str(self._recipe.base))
-        build_mini_base(self._out / "base")
-        return self._out / "base"
 
     @cached_property
     def _base_digest(self) -> str:
@@ -187,21 +197,17 @@ class Engines:
             )
 
 
-def address_of(where: str, place: Place) -> Address:
-    """Of an endpoint that answers; RecipeError where nothing does, or where the key is missing or refused."""
-    key = "none"
-    if place.api_key_env is not None:
-        key = os.environ.get(place.api_key_env, "")
-        if not key:
-            raise RecipeError(f"{where}: the environment variable {place.api_key_env} holds no key")
+def endpoint_of(where: str, place: Place) -> Endpoint:
+    """An endpoint that answers; RecipeError where nothing does, or where the key is missing or refused."""
+    key = key_in(place.api_key_env, f"{where}.api_key_env")
     _check_answers(where, str(place.base_url), key)
-    return Address(str(place.base_url), str(place.model), key, place.extra_body)
+    return Endpoint(str(place.base_url), str(place.model), key, place.extra_body)
 
 
-def _check_answers(where: str, base_url: str, key: str) -> None:
+def _check_answers(where: str, base_url: str, key: str | None) -> None:
     """Any status but a refused key will do: not every server lists its models."""
     url = f"{base_url.rstrip('/')}/models"
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
     try:
         with urllib.request.urlopen(request, timeout=_ANSWERS_WITHIN_S):
             return

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from align.errors import StageAborted
 from align.evaluate.benchmarks import max_unscored
 from align.evaluate.logs import Wanted, is_finished, latest_log, summaries_of, votes_of
+from align.evaluate.own_replies import OwnReplies, told
 from align.evaluate.rates import NothingScored, wilson
 from align.evaluate.recipe import Evaluated, Evaluation
 from align.evaluate.results import Agreement, Better, Category, Difference, Model, Rate, Results
@@ -36,6 +37,8 @@ class Asked:
     judged: Path
     """Where the logs of those who judge replies anew go."""
     benchmarks: tuple[Wanted, ...]
+    own: OwnReplies | None = None
+    """Those whose steps are measured with their pictures blanked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,11 @@ class Measured:
         return self.wanted.name
 
 
-def gather(recipe: Evaluation, asked: Sequence[Asked]) -> Results:
-    """Everything that was said so far."""
-    notes = list(_waiting(recipe, asked))
+def gather(
+    recipe: Evaluation, asked: Sequence[Asked], attention: Path | None, faults: Sequence[str] = ()
+) -> Results:
+    """Everything that was said so far; `attention` is where that was measured, `faults` what failed."""
+    notes = [*_waiting(recipe, asked), *faults]
     measured = [found for one in asked for found in _measured(one, notes)]
     rates = tuple(rate for found in measured for rate in _rates(found, notes))
     return Results(
@@ -67,7 +72,8 @@ def gather(recipe: Evaluation, asked: Sequence[Asked]) -> Results:
         differences=tuple(_differences(recipe, measured)),
         agreements=tuple(_agreements(measured, notes)) if len(recipe.judges) > 1 else (),
         categories=tuple(cell for found in measured for cell in _categories(found)),
-        attention=str(recipe.attention) if recipe.attention else None,
+        faithfulness=tuple(entry for one in asked if one.own for entry in told(one.own, notes)),
+        attention=str(attention) if attention else None,
         worst=tuple(worst(_main(recipe), measured)),
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -84,7 +90,13 @@ def _waiting(recipe: Evaluation, asked: Sequence[Asked]) -> Iterator[str]:
 
 def _model(one: Asked) -> Model:
     model = one.model
-    return Model(name=model.name, served=one.served, label=model.label or model.name, group=model.group)
+    return Model(
+        name=model.name,
+        served=one.served,
+        label=model.label or model.name,
+        group=model.group,
+        rows=model.rows,
+    )
 
 
 def _main(recipe: Evaluation) -> str:

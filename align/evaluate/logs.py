@@ -108,11 +108,11 @@ def votes_of(log: "EvalLog", ids: Sequence[str]) -> "Iterator[dict[str, list[dic
             yield (score.metadata or {}).get("votes", {})
 
 
-def whole_sample(log: "EvalLog", name: str) -> "EvalSample":
-    """One sample with its pictures."""
-    from inspect_ai.log import read_eval_log_sample
+def whole_samples(log: "EvalLog", ids: Sequence[str]) -> "list[EvalSample]":
+    """Those of the wanted samples that the log has, with their pictures."""
+    from inspect_ai.log import read_eval_log_samples_by_id
 
-    identity = summaries_of(log, [name])[name].id
-    return read_eval_log_sample(
-        log.location, identity, resolve_attachments=True, exclude_fields={"events", "store"}
+    there = [(summary.id, summary.epoch) for summary in summaries_of(log, ids).values()]
+    return read_eval_log_samples_by_id(
+        log.location, there, resolve_attachments=True, exclude_fields={"events", "store"}
     )

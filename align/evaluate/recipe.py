@@ -2,21 +2,24 @@
 
 Like a run's recipe it is strict: what does not exist, is missing or contradicts stops the program in one
 line before any work. What the recipe brings along (tasks, policies) lies relative to its file; what commands
-have written (bundles, base, attention, out) relative to the working directory, like their `--out`.
+have written (bundles, base, attention.directory, out) relative to the working directory, like their `--out`.
 The environment holds keys and nothing else.
 """
 
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from align.attention.whose import OWN
 from align.errors import RecipeError
+from align.evaluate.blanked_steps import THRESHOLD
+from align.evaluate.contradictions import contradictions
 from align.recipe import digest_of
 from align.recipe_tables import AdapterName
 from align.table import Table
@@ -52,6 +55,8 @@ class Evaluated(Place):
     """Directory of an adapter on the recipe's base; without it and `base_url`, the base model itself."""
     count: PositiveInt | None = None
     """Samples of each benchmark at most."""
+    rows: PositiveInt | None = None
+    """Training rows, of an ablation by their number: where it stands on the curve over them."""
     publish: bool = False
     """Write what was measured into the report card in the bundle's manifest."""
 
@@ -65,6 +70,8 @@ class Evaluated(Place):
             raise ValueError("api_key_env and extra_body are for an endpoint: give base_url and model")
         if self.publish and self.bundle is None:
             raise ValueError("publish = true needs a bundle, whose report card it is")
+        if self.rows is not None and self.group != "ablation":
+            raise ValueError('rows is for the curve of the ablations: give group = "ablation"')
         return self
 
 
@@ -129,6 +136,38 @@ class Pace(Table):
     """Further attempts after a transient error (408, 409, 429, 5xx, timeout, broken connection)."""
 
 
+class Faithful(Table):
+    """Whether source tags tell the truth: local models' own steps, with the picture and with a blank one."""
+
+    of: str
+    """The benchmark whose replies are taken."""
+    count: PositiveInt = 100
+    """Replies of each model at most."""
+    threshold: PositiveFloat = THRESHOLD
+    """In nats per token: a step that loses less survives the blank picture."""
+    models: tuple[str, ...] = Field((), strict=False)
+    """None: all local ones."""
+
+
+class Attention(Table):
+    """How much local models look at the picture: measured, or taken from where it was measured."""
+
+    directory: Path | None = Field(None, strict=False)
+    """What `python -m align attention` wrote, shown as it is; nothing is measured then."""
+    count: PositiveInt = 60
+    """Questions, the first of the lab's."""
+    text: str = OWN
+    """Over whose replies: each model's `own`, or those of one model, by its name, for all."""
+    models: tuple[str, ...] = Field((), strict=False)
+    """Beside the base model; none: all local ones."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Attention":
+        if self.directory is not None and self.model_fields_set != {"directory"}:
+            raise ValueError("directory was measured already: give nothing beside it, or leave it out")
+        return self
+
+
 class Compare(Table):
     """Which models are compared on the same samples."""
 
@@ -149,19 +188,23 @@ class Evaluation(Table):
     out: Path | None = Field(None, strict=False)
     seed: int = 0
     """Of the bootstrap; models are asked greedily."""
-    attention: Path | None = Field(None, strict=False)
-    """Where `python -m align attention` wrote, to be shown in the report."""
     models: tuple[Evaluated, ...] = Field(min_length=1, strict=False)
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1, strict=False)
     judges: tuple[Judge, ...] = Field((), strict=False)
     pace: Pace
     compare: Compare = Compare()
+    faithful: Faithful | None = None
+    attention: Attention | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Evaluation":
-        for fault in _contradictions(self):
+        for fault in contradictions(self):
             raise ValueError(fault)
         return self
+
+    def local(self, names: Sequence[str] = ()) -> list[Evaluated]:
+        """Those of the named models, or of all, that the command serves itself."""
+        return [one for one in self.models if one.base_url is None and (not names or one.name in names)]
 
     def asking(self, judged: bool) -> dict[str, Any]:
         """What decides replies and their marks, beside the model: limits and judges, less all pace."""
@@ -172,42 +215,6 @@ class Evaluation(Table):
     def digest(self) -> str:
         """SHA-256 over the recipe."""
         return digest_of(self.model_dump(mode="json"))
-
-
-def _contradictions(recipe: Evaluation) -> Iterator[str]:
-    names = [model.name for model in recipe.models]
-    yield from (f"models: two are called {name!r}" for name in _twice(names))
-    local = [model.name for model in recipe.models if model.base_url is None]
-    if local and recipe.base is None:
-        yield f"models.{local[0]} needs the base model: give base, or base_url and model"
-    yield from _contradictions_of_benchmarks(recipe, names)
-    for first, second in recipe.compare.pairs:
-        yield from (f"compare.pairs: {unknown('model', n, names)}" for n in (first, second) if n not in names)
-        if first == second:
-            yield f"compare.pairs: {first!r} cannot be compared with itself"
-
-
-def _contradictions_of_benchmarks(recipe: Evaluation, models: Sequence[str]) -> Iterator[str]:
-    asked = [benchmark.key for benchmark in recipe.benchmarks if benchmark.of is None]
-    keys = [benchmark.key for benchmark in recipe.benchmarks]
-    yield from (f"benchmarks: {key!r} is there twice" for key in _twice(keys))
-    for benchmark in recipe.benchmarks:
-        if benchmark.of is not None and benchmark.of not in asked:
-            yield f"benchmarks.{benchmark.task}.of: {unknown('benchmark', benchmark.of, asked)}"
-        if benchmark.against is not None and benchmark.against not in models:
-            yield f"benchmarks.{benchmark.task}.against: {unknown('model', benchmark.against, models)}"
-
-
-def _twice(names: Sequence[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """What to say to a name that does not exist."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    meant = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"there is no {kind} {name!r}{meant}; there is {', '.join(known) or 'none'}"
 
 
 def load_evaluation(path: Path) -> Evaluation:
@@ -255,6 +262,8 @@ _TABLES: dict[str, type[Table]] = {
     "judges": Judge,
     "pace": Pace,
     "compare": Compare,
+    "faithful": Faithful,
+    "attention": Attention,
 }
 
 

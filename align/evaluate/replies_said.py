@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from align.errors import RecipeError
-from align.evaluate.reply import reply_of
+from align.evaluate.reply import is_error, reply_of
 from policies.formats import THINK, ReasoningFormat
 from policies.prompt import student_messages
 from policies.render import RenderError, render
@@ -24,6 +24,7 @@ from policies.reply import Trace
 from policies.trace import read
 
 if TYPE_CHECKING:
+    from inspect_ai.log import EvalSample
     from inspect_ai.model import ModelOutput
 
 Message = Mapping[str, Any]
@@ -71,6 +72,11 @@ def replies_of(path: Path, form: ReasoningFormat) -> list[Said]:
     if not found:
         raise RecipeError(f"{path} holds no replies: there is nothing to measure")
     return found
+
+
+def said_in(sample: "EvalSample", form: ReasoningFormat) -> Said:
+    """The reply of one sample of an Inspect log, its pictures in it."""
+    return Said(f"{sample.id}:{sample.epoch}", tuple(_asked(sample.input)), _text_of(sample.output, form))
 
 
 def rewritten(reasoning: str, answer: str, form: ReasoningFormat) -> str | None:
@@ -163,14 +169,12 @@ def _logged(path: Path, form: ReasoningFormat) -> Iterator[Said]:
     from inspect_ai.log import read_eval_log
 
     try:
-        log = read_eval_log(str(path), resolve_attachments=True)
+        log = read_eval_log(str(path), resolve_attachments=True, exclude_fields={"events", "store"})
     except (ValueError, OSError, KeyError) as error:
         raise RecipeError(
             f"{path} is no log of Inspect ({type(error).__name__}): give .jsonl or .eval"
         ) from None
-    for sample in log.samples or ():
-        text = _text_of(sample.output, form)
-        yield Said(f"{sample.id}:{sample.epoch}", tuple(_asked(sample.input)), text)
+    yield from (said_in(sample, form) for sample in log.samples or ())
 
 
 def _asked(given: Any) -> Iterator[Message]:
@@ -190,8 +194,11 @@ def _part(part: Any) -> dict[str, Any]:
 
 
 def _text_of(output: "ModelOutput", form: ReasoningFormat) -> str | None:
-    """As written where the log has it so; where Inspect took the reasoning out, written anew."""
-    if output.empty:
+    """As written where the log has it so; where Inspect took the reasoning out, written anew.
+
+    What a gateway said in place of a withheld answer is not the model's.
+    """
+    if output.empty or is_error(output) or output.stop_reason == "content_filter":
         return None
     content = output.message.content
     return content if isinstance(content, str) else _written(reply_of(output, form, {}).trace, form)

@@ -50,13 +50,25 @@ class Reply:
 
 
 def reply_of(output: "ModelOutput", form: ReasoningFormat, clauses: Clauses | None = None) -> Reply:
-    """Read a model's output; one without text, or none at all, is a reply without an answer.
+    """Read a model's output; one without text, an error's, or none at all, is a reply without an answer.
 
     `clauses` are those that the reply may cite; None stands for those of the packaged policies.
     """
     citable = packaged_clauses() if clauses is None else clauses
     trace = read(_raw(output, form), form, citable)
     return Reply(trace.reasoning, trace.answer or None, trace)
+
+
+def is_error(output: "ModelOutput") -> bool:
+    """Whether the harness wrote an HTTP error's text where a reply would be.
+
+    It does so where an endpoint says that the question is too long for the model, or that its content is
+    refused. What a gateway says in place of a withheld answer is a reply: it comes as a refusal, and with
+    the tokens that it took.
+    """
+    if output.empty or output.stop_reason not in ("model_length", "content_filter"):
+        return False
+    return output.usage is None and isinstance(output.message.content, str)
 
 
 def format_named(name: str) -> ReasoningFormat:
@@ -74,7 +86,7 @@ def packaged_clauses() -> Clauses:
 
 def _raw(output: "ModelOutput", form: ReasoningFormat) -> str:
     """The reply as the model wrote it, as far as that can be told."""
-    if output.empty:
+    if output.empty or is_error(output):
         return ""
     content = output.message.content
     if isinstance(content, str):

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 from align.errors import RecipeError, StageAborted
 from align.evaluate.ask import ask, judges_of
 from align.evaluate.benchmarks import judges_needed, maker, task_of
-from align.evaluate.engines import Engines, Serve, address_of
+from align.evaluate.contradictions import unknown
+from align.evaluate.engines import Engines, Serve, Served, endpoint_of
 from align.evaluate.gateway import served
 from align.evaluate.gather import Asked, gather
 from align.evaluate.logs import Wanted, folder_of, is_complete, kin_of, latest_log
+from align.evaluate.looking import check_looking, look, place_of
+from align.evaluate.own_replies import OwnReplies, is_measured, measure_own
 from align.evaluate.publish import check_cards, publish
-from align.evaluate.recipe import Benchmark, Evaluated, Evaluation, unknown
+from align.evaluate.recipe import Benchmark, Evaluated, Evaluation
 from align.evaluate.written import write_results
 
 if TYPE_CHECKING:
@@ -46,25 +49,32 @@ class Span:
         asked_for = not self.only or wanted.benchmark.task in self.only
         return asked_for and (not self.models or one.model.name in self.models)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the recipe is left out; fewer samples are still all of it."""
+        return not (self.only or self.models)
+
 
 def evaluate(recipe: Evaluation, out: Path, span: Span, serve: Serve = served) -> Path:
-    """Do it all; returns the page's place. StageAborted, after writing, where too many requests failed."""
+    """Do it all; returns the page's place. StageAborted, after writing, where something of it failed."""
     _check_span(recipe, span)
+    check_looking(recipe)
     engines = Engines(recipe, out, serve)
     check_cards(recipe, engines.manifests)
     asked = _asked(recipe, engines, out, span)
     judges: Judges = {}
     if any(_waiting(one, span) for one in asked) or any(one.of for one in recipe.benchmarks):
         judges = judges_of(recipe)
-    _ask_all(recipe, engines, asked, span, judges)
+    faults = _ask_all(recipe, engines, asked, span, judges)
     asked = [replace(one, benchmarks=(*one.benchmarks, *_replays(recipe, one, asked))) for one in asked]
     for one in asked:
         if again := [wanted for wanted in _waiting(one, span) if wanted.benchmark.of]:
             ask(one.model.name, None, again, judges, recipe.pace)
-    results = gather(recipe, asked)
+    attention = _looked(_capped(recipe, span), engines, out, span, faults)
+    results = gather(recipe, asked, attention, faults)
     publish(recipe, results)
     page = write_results(results, out)
-    _raise_failures(asked)
+    _raise_failures(asked, faults)
     return page
 
 
@@ -96,10 +106,11 @@ def _asked(recipe: Evaluation, engines: Engines, out: Path, span: Span) -> list[
                 f"benchmarks.{benchmark.task} is scored by a judge: add [[judges]] with "
                 f"role = {missing[0]!r}, base_url and model (several are a panel)"
             )
-    return [_of_model(engines, out, model, span, tasks) for model in recipe.models]
+    return [_of_model(recipe, engines, out, model, span, tasks) for model in recipe.models]
 
 
 def _of_model(
+    recipe: Evaluation,
     engines: Engines,
     out: Path,
     model: Evaluated,
@@ -117,7 +128,20 @@ def _of_model(
         )
         for benchmark, task in tasks
     )
-    return Asked(model, engines.served_as(model), judged, benchmarks)
+    own = _own_replies(recipe, engines, model, benchmarks, out / "faithful" / plain.name)
+    return Asked(model, engines.served_as(model), judged, benchmarks, own)
+
+
+def _own_replies(
+    recipe: Evaluation, engines: Engines, model: Evaluated, benchmarks: Sequence[Wanted], folder: Path
+) -> OwnReplies | None:
+    """Those whose steps are measured, if the recipe wants this model's."""
+    table = recipe.faithful
+    if table is None or model not in recipe.local(table.models):
+        return None
+    source = next(wanted for wanted in benchmarks if wanted.name == table.of)
+    name, directory = engines.engine_name(model), folder / source.benchmark.task
+    return OwnReplies(model.name, name, source, table, recipe.pace.concurrency, directory)
 
 
 def _least(*counts: int | None) -> int | None:
@@ -133,20 +157,70 @@ def _waiting(one: Asked, span: Span) -> list[Wanted]:
     ]
 
 
+def _unmeasured(one: Asked, span: Span) -> OwnReplies | None:
+    """A model's replies whose steps are still to be measured."""
+    own = one.own
+    if own is None or not span.takes(one, own.wanted) or is_measured(own):
+        return None
+    return own
+
+
 def _ask_all(
     recipe: Evaluation, engines: Engines, asked: Sequence[Asked], span: Span, judges: "Judges"
-) -> None:
-    waiting = {one.model.name: (one, found) for one in asked if (found := _waiting(one, span))}
-    models = [one.model for one, _ in waiting.values()]
+) -> list[str]:
+    """Ask, and measure what only a served model tells; returns what of the latter failed."""
+    waiting = {one.model.name: one for one in asked if _waiting(one, span) or _unmeasured(one, span)}
+    models = [one.model for one in waiting.values()]
     for model in models:
         if model.base_url is not None:
-            address_of(f"models.{model.name}", model)
+            endpoint_of(f"models.{model.name}", model)
+    faults: list[str] = []
     for group in engines.groups(models):
-        with engines.serving(group) as addresses:
+        with engines.serving(group) as served:
             for model in group:
-                one, wanted = waiting[model.name]
-                _tell(one, wanted)
-                ask(model.name, addresses[model.name], wanted, judges, recipe.pace)
+                one = waiting[model.name]
+                _ask_one(recipe, one, served[model.name], span, judges)
+                faults += _measure_one(one, served[model.name], span)
+    return faults
+
+
+def _ask_one(recipe: Evaluation, one: Asked, served: Served, span: Span, judges: "Judges") -> None:
+    if wanted := _waiting(one, span):
+        _tell(one, wanted)
+        ask(one.model.name, served.api, wanted, judges, recipe.pace)
+
+
+def _measure_one(one: Asked, served: Served, span: Span) -> Iterator[str]:
+    """What failed: the other models are to be asked all the same."""
+    own = _unmeasured(one, span)
+    if own is None or served.engine is None:
+        return
+    try:
+        measure_own(own, served.engine)
+    except RecipeError as error:
+        yield f"{one.model.name}: {error}"
+
+
+def _capped(recipe: Evaluation, span: Span) -> Evaluation:
+    """With no more questions to look at than samples to ask."""
+    wanted = recipe.attention
+    if wanted is None or span.count is None:
+        return recipe
+    fewer = wanted.model_copy(update={"count": min(wanted.count, span.count)})
+    return recipe.model_copy(update={"attention": fewer})
+
+
+def _looked(recipe: Evaluation, engines: Engines, out: Path, span: Span, faults: list[str]) -> Path | None:
+    """Where attention was measured, by now if all of the recipe is asked; None where it was not."""
+    place = place_of(recipe, engines, out)
+    if place is None:
+        return None
+    try:
+        if span.is_whole:
+            look(recipe, engines, place)
+    except RecipeError as error:
+        faults.append(f"attention: {error}")
+    return place if place.exists() else None
 
 
 def _tell(one: Asked, waiting: Sequence[Wanted]) -> None:
@@ -187,7 +261,7 @@ def _log_of(one: Asked, benchmark: str) -> str | None:
     return log.location if log is not None and is_complete(log, wanted) else None
 
 
-def _raise_failures(asked: Sequence[Asked]) -> None:
+def _raise_failures(asked: Sequence[Asked], faults: Sequence[str]) -> None:
     failed = [
         f"{wanted.name}, {one.model.name}: {_reason(log)}"
         for one in asked
@@ -199,6 +273,8 @@ def _raise_failures(asked: Sequence[Asked]) -> None:
             f"evaluate: too many requests failed ({'; '.join(failed)}): "
             "the same command asks for what is missing"
         )
+    if faults:
+        raise StageAborted(f"evaluate: {'; '.join(faults)}")
 
 
 def _reason(log: "EvalLog") -> str:

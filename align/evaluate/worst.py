@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING
 
-from align.evaluate.logs import whole_sample
+from align.evaluate.logs import whole_samples
 from align.evaluate.results import Shown
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _in_turn(groups: Sequence[Sequence[Fault]]) -> Iterator[Fault]:
 def _shown(found: "Measured", name: str, why: str) -> Shown:
     from align.evaluate.reply import format_named, reply_of
 
-    sample = whole_sample(found.log, name)
+    (sample,) = whole_samples(found.log, [name])
     said = reply_of(sample.output, format_named(found.wanted.reasoning_format))
     instruction, picture = _question(sample)
     return Shown(

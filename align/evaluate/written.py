@@ -25,9 +25,7 @@ def render(out: Path) -> Path:
     """The page of results that were written before; RecipeError where there are none."""
     from align.evaluate.report.page import write_page
 
-    results = read_results(out)
-    attention = Path(results.attention) if results.attention else None
-    return write_page(results, out / PAGE_FILE, attention)
+    return write_page(read_results(out), out / PAGE_FILE)
 
 
 def read_results(out: Path) -> Results:

@@ -20,7 +20,7 @@ class Fault(Enum):
     """What happens instead of an answer."""
 
     TOO_MANY_REQUESTS = auto()
-    """429 with a Retry-After of less than a second."""
+    """429 with a Retry-After of less than a tenth of a second: each one holds up the whole endpoint."""
     SERVER_ERROR = auto()
     CUT_CONNECTION = auto()
     """Half the body, then nothing, although the header promised all of it."""
@@ -59,7 +59,7 @@ async def broken(fault: Fault, body: bytes, request: web.Request) -> web.StreamR
     """The answer with this body as the fault leaves it."""
     match fault:
         case Fault.TOO_MANY_REQUESTS:
-            wait = f"{dice('wait', body).random():.2f}"
+            wait = f"{dice('wait', body).random() / 10:.3f}"
             return error(
                 "too many requests, wait a little", 429, "rate_limit_exceeded", {"Retry-After": wait}
             )

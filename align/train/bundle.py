@@ -73,8 +73,8 @@ def write_bundle(
 def write_merged(base: Path, adapter: Path, out: Path) -> None:
     """The whole model, the adapter merged into its weights, in its base's precision.
 
-    For engines that load no adapter for its architecture; with all that the base came with. `out` appears whole or not at all; OSError on a
-    full disk.
+    For engines that load no adapter for its architecture; with all that the base came with. `out` appears
+    whole or not at all; OSError on a full disk.
     """
     shutil.rmtree(out, ignore_errors=True)
     model = PeftModel.from_pretrained(load_base(base, torch.float32), adapter).merge_and_unload()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from align.evaluate.gateway import Gateway
 from policies.bundle import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -25,16 +26,18 @@ class Serving:
     """Stands for `align.evaluate.gateway.served`; a scripted model answers in its place."""
 
     root: str
+    engine: str = ""
+    """Of a scripted engine, where one is asked."""
     served: list[tuple[Path, list[Path]]] = field(default_factory=list)
     """Base and bundles, each time."""
 
     @contextmanager
     def __call__(
         self, base: Path, bundles: Sequence[Path], directory: Path, *, policies: Path | None = None
-    ) -> Iterator[str]:
+    ) -> Iterator[Gateway]:
         assert directory.is_dir()
         self.served.append((base, list(bundles)))
-        yield self.root
+        yield Gateway(self.root, self.engine)
 
 
 def write_base(folder: Path) -> Path:
@@ -47,12 +50,17 @@ def write_base(folder: Path) -> Path:
 
 
 def write_bundle(
-    out: Path, name: str, base: Path, weights: bytes | None = None, card: ReportCard | None = None
+    out: Path,
+    name: str,
+    base: Path,
+    weights: bytes | None = None,
+    card: ReportCard | None = None,
+    config: bytes = b'{"r": 8}',
 ) -> Path:
     """A bundle on that base; its weights are its directory's name where none are given."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    (out / CONFIG_FILE).write_text(json.dumps({"r": 8}))
+    (out / CONFIG_FILE).write_bytes(config)
     (out / WEIGHTS_FILE).write_bytes(weights or out.name.encode())
     manifest = Manifest(
         format_version=1,

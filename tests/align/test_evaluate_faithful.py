@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalSample
 from inspect_ai.model import ContentReasoning, ContentText, ModelOutput
 from inspect_ai.solver import generate
 from PIL import Image
@@ -19,7 +20,7 @@ from align.errors import RecipeError, StageAborted
 from align.evaluate.endpoint import Endpoint
 from align.evaluate.faithful import STEPS_FILE, SUMMARY_FILE, How, measure
 from align.evaluate.faithful_command import add_parser
-from align.evaluate.replies_said import CannotBlank, Said, blanked, replies_of
+from align.evaluate.replies_said import CannotBlank, Said, blanked, replies_of, said_in
 from align.evaluate.results import Faithfulness
 from align.evaluate.samples import messages
 from align.evaluate.step_tokens import tagged_steps, tokens_of
@@ -121,8 +122,8 @@ def test_what_needs_the_picture_loses_without_it_and_what_does_not_keeps(
     assert (textual.source, textual.steps, textual.mean) == ("textual", 4, 0.0)
     assert (both.source, both.steps, both.mean) == ("visual+textual", 4, pytest.approx(lost / 8))
     assert visual.low == pytest.approx(visual.high)  # every reply alike
-    survives = {one["source"]: one["survives"]["value"] for one in summed_up(tmp_path)["sources"]}
-    assert survives == {"visual": 0.0, "textual": 1.0, "visual+textual": 0.0}
+    survive = {one.source: (one.survives.value, one.threshold) for one in (visual, textual, both)}
+    assert survive == {"visual": (0.0, 0.1), "textual": (1.0, 0.1), "visual+textual": (0.0, 0.1)}
 
 
 def test_only_the_picture_differs_between_the_two_requests(vllm: ScriptedVllm, tmp_path: Path) -> None:
@@ -298,6 +299,20 @@ def test_replies_are_read_from_a_log_of_the_harness(apart: bool, tmp_path: Path)
     found = replies_of(Path(log.location.removeprefix("file://")), THINK)
     # Where nothing came there is nothing to score, which is not the same as nobody having been asked.
     assert found == [Said("s0:1", said(0).messages, REPLY), Said("s1:1", said(1).messages, None)]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        ModelOutput.from_content("m", "The question is too long.", stop_reason="model_length"),
+        ModelOutput.from_content(
+            "m", [ContentText(text="Withheld.", refusal=True)], stop_reason="content_filter"
+        ),
+    ],
+)
+def test_an_errors_text_and_a_gateways_words_are_not_the_models(output: ModelOutput) -> None:
+    sample = EvalSample(id="s", epoch=1, input="Sing.", target="", output=output)
+    assert said_in(sample, THINK).text is None
 
 
 def test_the_command_prints_a_table_and_leaves_its_files(

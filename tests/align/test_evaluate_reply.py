@@ -39,11 +39,21 @@ def apart(reasoning: str, text: str) -> list[Content]:
     return [ContentReasoning(reasoning=reasoning), ContentText(text=text)]
 
 
-async def over_the_wire(**message: str | None) -> ModelOutput:
+async def over_the_wire(*, finish: str = "stop", **message: str | None) -> ModelOutput:
     """What the harness makes of a message of an OpenAI-compatible endpoint."""
     whole = {"role": "assistant", "content": None, **message}
-    body = {"id": "1", "model": "m", "choices": [{"index": 0, "message": whole, "finish_reason": "stop"}]}
-    with scripted(Scripted(body=json.dumps(body).encode())) as (_, url):
+    body = {
+        "id": "1",
+        "model": "m",
+        "choices": [{"index": 0, "message": whole, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
+    }
+    return await answered(Scripted(body=json.dumps(body).encode()))
+
+
+async def answered(answer: Scripted) -> ModelOutput:
+    """What the harness makes of an HTTP answer."""
+    with scripted(answer) as (_, url):
         async with get_model("openai-api/gateway/model", base_url=url, api_key="none") as model:
             return await model.generate("?")
 
@@ -115,9 +125,41 @@ async def test_every_form_in_which_endpoints_send_a_reply_reads_alike(message: d
     assert reply_of(await over_the_wire(**message), FORMATS["think"]) == read(RAW["think"])
 
 
-async def test_what_a_gateway_says_in_place_of_a_withheld_answer_is_the_answer() -> None:
-    reply = reply_of(await over_the_wire(refusal="Withheld."), FORMATS["think"])
-    assert (reply.reasoning, reply.answer) == ("", "Withheld.")
+@pytest.mark.parametrize("finish", ["stop", "content_filter"])
+@pytest.mark.parametrize("thoughts", [None, THINKING])
+async def test_what_a_gateway_says_in_place_of_a_withheld_answer_is_the_answer(
+    finish: str, thoughts: str | None
+) -> None:
+    message = {"refusal": "Withheld.", "reasoning_content": thoughts}
+    output = await over_the_wire(finish=finish, **message)
+    assert output.stop_reason == finish
+    reply = reply_of(output, FORMATS["think"])
+    assert (reply.reasoning, reply.answer) == (thoughts or "", "Withheld.")
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "reason"),
+    [
+        ("This model's maximum context length is 2048 tokens.", "context_length_exceeded", "model_length"),
+        ("The input length is more than the model takes.", None, "model_length"),
+        ("The picture was found to violate a rule.", "content_policy_violation", "content_filter"),
+        ("The prompt was filtered.", "content_filter", "content_filter"),
+    ],
+)
+async def test_an_errors_text_that_the_harness_puts_in_a_replys_place_is_no_answer(
+    message: str, code: str | None, reason: str
+) -> None:
+    error = {"error": {"message": message, "code": code, "type": "invalid_request_error"}}
+    output = await answered(Scripted(status=400, body=json.dumps(error).encode()))
+    assert output.stop_reason == reason
+    assert message in output.completion, "the harness does so"
+    reply = reply_of(output, FORMATS["think"])
+    assert (reply.reasoning, reply.answer, reply.view(View.WHOLE)) == ("", None, "")
+
+
+async def test_a_reply_that_filled_the_models_length_is_still_a_reply() -> None:
+    reply = reply_of(await over_the_wire(finish="model_length", content=RAW["think"]), FORMATS["think"])
+    assert reply.answer == ANSWER
 
 
 def test_of_reasoning_that_a_provider_withholds_its_summary_is_read() -> None:

@@ -15,7 +15,6 @@ from rich.console import Console
 
 from align.errors import RecipeError
 from align.evaluate.rates import wilson
-from align.evaluate.report.ablations import rows_of
 from align.evaluate.report.compared import Mark, marks, overlap
 from align.evaluate.report.page import page, write_page
 from align.evaluate.report.terminal import show
@@ -41,8 +40,21 @@ MAIN = "Harm, refusal and ability"
 NUMBERS = {"main", "differences", "failures", "baselines", "ablations", "categories", "faithful", "judges"}
 
 
-def model(name: str, label: str = "", group: Literal["main", "baseline", "ablation"] = "main") -> Model:
-    return Model(name=name, served=f"{name}@0123456789ab", label=label or name, group=group)
+def model(
+    name: str,
+    label: str = "",
+    group: Literal["main", "baseline", "ablation"] = "main",
+    rows: int | None = None,
+) -> Model:
+    return Model(name=name, served=f"{name}@0123456789ab", label=label or name, group=group, rows=rows)
+
+
+def lost(source: str, low: float, high: float, steps: int = 90, model: str = "pst") -> Faithfulness:
+    """What steps lose without the picture; a tenth of them loses next to nothing."""
+    return Faithfulness(
+        model=model, source=source, steps=steps, mean=(low + high) / 2, low=low, high=high,
+        survives=wilson(steps / 10, steps), threshold=0.1,
+    )  # fmt: skip
 
 
 def rate(name: str, hits: int, n: int = 200, unscored: int = 0, **changes: Any) -> Rate:
@@ -258,31 +270,14 @@ def test_baselines_and_ablations_stand_below_the_main_models_and_lose_no_number(
 
 
 def test_ablations_by_rows_are_a_curve_with_every_number_of_rows_at_its_axis() -> None:
-    by_rows = {250: "PST, 250 rows", 1000: "PST, 1k rows", 4000: "PST, 4k rows"}
+    by_rows = (250, 1000, 4000)
     given = results(
-        *(rate(str(rows), 4000 // rows) for rows in by_rows),
-        models=tuple(model(str(rows), label, "ablation") for rows, label in by_rows.items()),
+        *(rate(f"m{rows}", 4000 // rows) for rows in by_rows),
+        models=tuple(model(f"m{rows}", "PST, fewer", "ablation", rows) for rows in by_rows),
     )
     found = read(given)
     assert "svg" in found.tags
     assert all(tick in found.texts["ablations"] for tick in ("250", "1,000", "4,000", "training rows"))
-
-
-@pytest.mark.parametrize(
-    ("label", "rows"),
-    [
-        ("PST, 250 rows", 250),
-        ("1k rows", 1000),
-        ("2.5k rows", 2500),
-        ("4,000 rows", 4000),
-        ("pst-rows-500", 500),
-        ("rows2k", 2000),
-        ("without rows", None),
-        ("PST 3", None),
-    ],
-)
-def test_the_number_of_rows_is_read_from_the_label(label: str, rows: int | None) -> None:
-    assert rows_of(model("m", label, "ablation")) == rows
 
 
 def test_a_heat_map_has_its_words_as_text_and_its_counts_as_a_table() -> None:
@@ -299,15 +294,13 @@ def test_a_heat_map_has_its_words_as_text_and_its_counts_as_a_table() -> None:
 
 
 def test_a_tag_that_survives_a_blank_picture_is_not_told_as_needing_it() -> None:
-    lost = {"visual": (0.3, 0.5), "textual": (-0.1, 0.1), "visual+textual": (-0.3, -0.1)}
-    steps = tuple(
-        Faithfulness(model="pst", source=source, steps=90, mean=(low + high) / 2, low=low, high=high)
-        for source, (low, high) in lost.items()
-    )
+    steps = lost("visual", 0.3, 0.5), lost("textual", -0.1, 0.1), lost("visual+textual", -0.3, -0.1)
     found = read(results(rate("pst", 3), faithfulness=steps))
     table = lines(found, "faithful", "Lost when the picture is blanked")
-    assert table["visual"] == ["+0.400 [+0.300, +0.500]", "needs the picture", "90"]
-    assert table["textual"] == ["0.000 [−0.100, +0.100]", "not told apart", "90"]
+    survive = "10.0 % [5.4, 17.9]"
+    assert table["visual"] == ["+0.400 [+0.300, +0.500]", "needs the picture", survive, "90"]
+    assert table["textual"] == ["0.000 [−0.100, +0.100]", "not told apart", survive, "90"]
+    assert "steps that lose less than 0.1 nats per token" in found.texts["faithful"]
     assert table["visual+textual"][1] == "likelier without it"
 
 
@@ -402,7 +395,7 @@ def hostile() -> Results:
         categories=(
             Category(task=HOSTILE, model=HOSTILE, category=HOSTILE, measure="harm.whole", n=2, hits=1),
         ),
-        faithfulness=(Faithfulness(model=HOSTILE, source=HOSTILE, steps=1, mean=0.1, low=0.0, high=0.2),),
+        faithfulness=(lost(HOSTILE, 0.0, 0.2, 1, HOSTILE),),
         attention=HOSTILE.replace("\x00", ""),
         worst=(shown(model=HOSTILE, **fields),),
         notes=(HOSTILE + "x" * 100_000,),
@@ -466,7 +459,7 @@ def full() -> Results:
             for name in ("P01", "P02")
             for what in ("harm.whole", "refusal.answer")
         ),
-        faithfulness=(Faithfulness(model="pst", source="visual", steps=9, mean=0.2, low=0.1, high=0.3),),
+        faithfulness=(lost("visual", 0.1, 0.3, 9),),
         worst=(shown(),),
         notes=("One seed.",),
     )

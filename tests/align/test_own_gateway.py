@@ -18,11 +18,14 @@ from serve.settings import EmbeddedSettings
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = """
+print("a warning of some library")
 import http.server, json, os, pathlib, sys, tomllib
 
 config = pathlib.Path(sys.argv[-1])
 config.with_name("environment.json").write_text(json.dumps(dict(os.environ)))
 port = tomllib.loads(config.read_text())["port"]
+for engine in (8, 9):  # the first died
+    print(json.dumps({"event": "engine_starting", "url": f"http://127.0.0.1:{engine}"}), flush=True)
 
 
 class Ready(http.server.BaseHTTPRequestHandler):
@@ -48,10 +51,10 @@ def test_a_gateway_of_one_evaluation_knows_nothing_of_another_ones_settings(
 ) -> None:
     monkeypatch.setenv("GROUNDRULE_API_KEYS", "a-key-of-at-least-16-characters")
     monkeypatch.setenv("OTHER", "stays")
-    with served(tmp_path / "base", [bundle(tmp_path)], tmp_path, COMMAND) as url:
+    with served(tmp_path / "base", [bundle(tmp_path)], tmp_path, COMMAND) as gateway:
         config = tomllib.loads((tmp_path / "gateway.toml").read_text())
         environment = json.loads((tmp_path / "environment.json").read_text())
-    assert url == f"http://127.0.0.1:{config['port']}/v1"
+    assert gateway.api == f"http://127.0.0.1:{config['port']}/v1"
     assert config["adapters"] == [{"bundle": str(tmp_path / "pst")}]
     assert environment["OTHER"] == "stays"
     assert not [name for name in environment if name.startswith("GROUNDRULE_")]
@@ -97,14 +100,28 @@ def test_a_gateway_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None
         pass
 
 
+def test_the_engine_behind_the_gateway_is_where_its_log_said_last(tmp_path: Path) -> None:
+    with served(tmp_path / "base", [bundle(tmp_path)], tmp_path, COMMAND) as gateway:
+        assert gateway.engine == "http://127.0.0.1:9/v1"
+
+
+def test_a_gateway_that_does_not_say_where_its_engine_is_has_failed(tmp_path: Path) -> None:
+    silent = GATEWAY.replace("engine_starting", "engine_resting")
+    with (
+        pytest.raises(GatewayFailed, match=r"does not say where its engine listens:\n.*a warning"),
+        served(tmp_path / "base", [bundle(tmp_path)], tmp_path, (sys.executable, "-u", "-c", silent)),
+    ):
+        pass
+
+
 def test_a_killed_evaluation_leaves_no_gateway(tmp_path: Path) -> None:
     bundle(tmp_path)
     script = f"""
 import pathlib, time
 from align.evaluate.gateway import served
 here = pathlib.Path({str(tmp_path)!r})
-with served(here / "base", [here / "pst"], here, {COMMAND!r}) as url:
-    print(url, flush=True)
+with served(here / "base", [here / "pst"], here, {COMMAND!r}) as gateway:
+    print(gateway.api, flush=True)
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:

@@ -12,7 +12,17 @@ from align.baselines.variants import VARIANTS
 from align.evaluate.lab import truth as lab
 from align.evaluate.lab.benchmarks import BENCHMARKS, items
 from align.evaluate.lmms import ABILITIES, VERSION
-from align.evaluate.recipe import Benchmark, Compare, Evaluated, Evaluation, Judge, Pace, load_evaluation
+from align.evaluate.recipe import (
+    Attention,
+    Benchmark,
+    Compare,
+    Evaluated,
+    Evaluation,
+    Faithful,
+    Judge,
+    Pace,
+    load_evaluation,
+)
 from align.evaluate.statistics import RESAMPLES
 from align.mini import held_out
 from align.table import Table
@@ -28,6 +38,8 @@ TABLES: dict[str, type[Table]] = {
     "`[[judges]]`": Judge,
     "`[pace]`": Pace,
     "`[compare]`": Compare,
+    "`[faithful]`": Faithful,
+    "`[attention]`": Attention,
 }
 
 
@@ -44,7 +56,7 @@ def named(heading: str) -> list[str]:
 
 def tasks() -> dict[str, Path]:
     """Every task of the package, and its file."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in (EVALUATE / "tasks").glob("*.py"):
         found |= dict.fromkeys(re.findall(r"^@task\ndef (\w+)", path.read_text(), re.MULTILINE), path)
     return found

@@ -83,8 +83,8 @@ async def verdict_of(judge: Model, matter: Matter, question: Question[T], patien
 
 
 def key_of(matter: Matter, rubric: Rubric, seed: int) -> str:
-    """Unknown to the texts: each of their letters decides it, and a text cannot hold its own digest."""
-    asked = json.dumps([seed, rubric.name, *_material(matter, rubric).items()])
+    """Unknown to picture and texts: each of their bytes decides it, and nothing can hold its own digest."""
+    asked = json.dumps([seed, rubric.name, matter.image_url, *_material(matter, rubric).items()])
     return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,5 @@
-"""The ablations by number of training rows, as far as labels tell it: "250 rows", "1k rows", "rows-500"."""
+"""The ablations by number of training rows, as curves."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,10 +7,6 @@ from align.evaluate.report.found import HEADLINES, Found
 from align.evaluate.results import Better, Model
 from align.report.spelling import label
 from policies.bundle import Interval
-
-_ROWS = re.compile(
-    r"\b(\d+(?:[.,]\d+)?)\s?(k?)[\s_-]?rows\b|\brows[\s_=-]?(\d+(?:[.,]\d+)?)(k?)\b", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +18,9 @@ class Curve:
     points: tuple[tuple[int, Interval], ...]
 
 
-def rows_of(model: Model) -> int | None:
-    """How many rows the model was trained on; None where neither its label nor its name says it."""
-    found = _ROWS.search(model.label) or _ROWS.search(model.name)
-    if not found:
-        return None
-    amount, thousands = (found[1], found[2]) if found[1] else (found[3], found[4])
-    if thousands:
-        return round(1000 * float(amount.replace(",", ".")))
-    return int(amount.replace(",", "").replace(".", ""))
-
-
 def curves(found: Found) -> Mapping[str, tuple[Curve, ...]]:
     """By measure; only tasks with two or more points, each with a rate."""
-    trained = [(rows, model) for model in found.models("ablation") if (rows := rows_of(model))]
+    trained = [(model.rows, model) for model in found.models("ablation") if model.rows is not None]
     trained.sort(key=lambda pair: pair[0])
     drawn: dict[str, list[Curve]] = {}
     for task, measure in found.asked:

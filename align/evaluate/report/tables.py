@@ -13,9 +13,9 @@ from align.evaluate.report.found import (
     measure_name,
     scorer_of,
 )
-from align.evaluate.report.grid import Cell, Grid, Group, Head, Line, points, rate_cell, signed
+from align.evaluate.report.grid import Cell, Grid, Group, Head, Line, points, rate_cell, signed, spelled
 from align.evaluate.results import Agreement, Difference, Faithfulness, Model
-from align.report.spelling import label, number
+from align.report.spelling import label, number, percent
 from policies.bundle import Interval
 
 _MAIN = frozenset({"harm", "refusal", "correct", "effective"})
@@ -106,8 +106,10 @@ def faithfulness(found: Found) -> Grid:
         for model in found.results.models
         if any(one.model == model.name for one in given)
     )
-    columns = (Head("nats per token"), Head("which says"), Head("steps"))
-    return Grid("Lost when the picture is blanked", "source tag", columns, groups, words=frozenset({1}))
+    columns = (Head("nats per token"), Head("which says"), Head("survive"), Head("steps"))
+    below = ", ".join(f"{threshold:g}" for threshold in sorted({one.threshold for one in given}))
+    note = f"Survive: steps that lose less than {below} nats per token."
+    return Grid("Lost when the picture is blanked", "source tag", columns, groups, note, words=frozenset({1}))
 
 
 def served(found: Found) -> Grid:
@@ -197,6 +199,8 @@ def _lost(one: Faithfulness) -> Line:
         said = "likelier without it"
     else:
         said = NOT_TOLD_APART
+    survive = Cell(percent(one.survives.value), spelled(one.survives))
     return Line(
-        Head(label(one.source)), (Cell(mean, f"[{low}, {high}]"), Cell(said), Cell(number(one.steps)))
+        Head(label(one.source)),
+        (Cell(mean, f"[{low}, {high}]"), Cell(said), survive, Cell(number(one.steps))),
     )
