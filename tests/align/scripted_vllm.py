@@ -1,7 +1,7 @@
 """A scripted vLLM: its chat completions with `prompt_logprobs`, in the wire form of 0.32, without a model.
 
 Tokens are words with the blank before them, single signs, and two bytes of a character apart; a word that is
-in `seen` is unlikely unless the conversation has a picture that is not of one colour.
+in `seen` is unlikely unless the conversation has a picture that is not plain grey.
 """
 
 import base64
@@ -110,4 +110,5 @@ def _pictures(body: dict[str, Any]) -> Iterator[str]:
 
 def _is_picture_of_something(url: str) -> bool:
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
-        return len(picture.convert("RGB").getcolors() or ()) != 1
+        extremes = picture.convert("RGB").getextrema()
+    return len({level for band in extremes for level in band}) > 1

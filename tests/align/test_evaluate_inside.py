@@ -1,50 +1,30 @@
-"""What `python -m align evaluate` measures inside local models: blanked pictures, and attention."""
+"""`python -m align evaluate` and source tags: steps of local models measured with their pictures blanked."""
 
-import functools
-import gc
-import importlib.metadata
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from align.__main__ import main
-from align.attention.written import JSON_FILE
-from align.errors import RecipeError, StageAborted
+from align.errors import StageAborted
 from align.evaluate import run
 from align.evaluate.faithful import STEPS_FILE
-from align.evaluate.recipe import Evaluation, load_evaluation
-from align.evaluate.results import Faithfulness, Results
-from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle
+from align.evaluate.results import Faithfulness
+from policies.bundle import read_bundle
+from tests.align.evaluating import HARNESS_WARNS, LAMPS, PACE, local_recipe, place_of_its_own, results
 from tests.align.scripted_model import Said, ScriptedModel
 from tests.align.scripted_vllm import LIKELY, UNLIKELY, ScriptedVllm
 from tests.align.serving import Serving, write_base, write_bundle
-from tests.align.tiny_bases import tiny_base
-from tests.align.training import QWEN
 
-LAMPS = Path(__file__).with_name("lamps.py")
 REASONING = "[visual] The lamp is red.\n[textual] The user asks about it.\nVerdict: comply"
-pytestmark = pytest.mark.filterwarnings(
-    # Inspect's own, of tenacity and of streams that it leaves to the garbage collector.
-    "ignore:The 'initial' parameter is deprecated:DeprecationWarning",
-    "ignore:Unclosed <MemoryObject:ResourceWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
+pytestmark = HARNESS_WARNS
 FAITHFUL = '[faithful]\nof = "lamps"\n'
-PACE = "[pace]\nconcurrency = 2\nmax_tokens = 8\nretries = 0\n"
 
 
 @pytest.fixture(autouse=True)
 def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where the harness keeps its traces. It also reads every installed package's files, each time anew."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache-home"))
-    monkeypatch.chdir(tmp_path)
-    known = functools.cache(importlib.metadata.packages_distributions)
-    monkeypatch.setattr(importlib.metadata, "packages_distributions", known)
-    yield
-    gc.collect()  # the clients that Inspect leaves open, while that is still forgiven
+    with place_of_its_own(tmp_path, monkeypatch):
+        yield
 
 
 @pytest.fixture
@@ -59,23 +39,6 @@ def vllm() -> Iterator[ScriptedVllm]:
         yield scripted
 
 
-def recipe(
-    tmp_path: Path, base: Path, keys: str, *bundles: Path, lamps: int = 4, more: str = ""
-) -> Evaluation:
-    """The base model under the name `alone`, and bundles on it."""
-    models = "".join(f'[[models]]\nname = "{path.name}"\nbundle = "{path}"\n' for path in bundles)
-    path = tmp_path / "inside.toml"
-    path.write_text(
-        f'base = "{base}"\n{more}\n[[models]]\nname = "alone"\n{models}'
-        f'[[benchmarks]]\nname = "{LAMPS}:lamps"\ncount = {lamps}\n{PACE}{keys}'
-    )
-    return load_evaluation(path)
-
-
-def results(tmp_path: Path) -> Results:
-    return Results.model_validate_json((tmp_path / "out" / "results.json").read_bytes())
-
-
 def told(tmp_path: Path, model: str) -> dict[str, Faithfulness]:
     """By source."""
     return {one.source: one for one in results(tmp_path).faithfulness if one.model == model}
@@ -86,7 +49,7 @@ def test_steps_are_measured_through_the_engine_itself_while_their_model_is_serve
 ) -> None:
     base = write_base(tmp_path)
     bundle = write_bundle(tmp_path / "pst", "pst", base)
-    wanted = recipe(tmp_path, base, FAITHFUL + "count = 3\nthreshold = 0.5\n", bundle)
+    wanted = local_recipe(base, FAITHFUL + "count = 3\nthreshold = 0.5\n", bundle)
     serving = Serving(model.base_url, vllm.url)
     page = run.evaluate(wanted, tmp_path / "out", run.Span(), serving)
     visual, textual = (told(tmp_path, "pst")[source] for source in ("visual", "textual"))
@@ -106,10 +69,10 @@ def test_what_was_measured_is_not_measured_again_and_a_threshold_needs_no_engine
 ) -> None:
     base = write_base(tmp_path)
     serving = Serving(model.base_url, vllm.url)
-    run.evaluate(recipe(tmp_path, base, FAITHFUL), tmp_path / "out", run.Span(), serving)
+    run.evaluate(local_recipe(base, FAITHFUL), tmp_path / "out", run.Span(), serving)
     before, asked = told(tmp_path, "alone")["visual"], len(vllm.asked)
     assert before.survives.value == 0.0
-    strict = recipe(tmp_path, base, FAITHFUL + "threshold = 0.9\n")
+    strict = local_recipe(base, FAITHFUL + "threshold = 0.9\n")
     run.evaluate(strict, tmp_path / "out", run.Span(), serving)
     after = told(tmp_path, "alone")["visual"]
     assert (after.mean, after.survives.value, after.threshold) == (before.mean, 1.0, 0.9)
@@ -121,9 +84,9 @@ def test_replies_that_are_there_are_measured_without_asking_for_them_again(
 ) -> None:
     base = write_base(tmp_path)
     serving = Serving(model.base_url, vllm.url)
-    run.evaluate(recipe(tmp_path, base, ""), tmp_path / "out", run.Span(), serving)
+    run.evaluate(local_recipe(base, ""), tmp_path / "out", run.Span(), serving)
     assert (results(tmp_path).faithfulness, vllm.asked) == ((), [])
-    run.evaluate(recipe(tmp_path, base, FAITHFUL), tmp_path / "out", run.Span(), serving)
+    run.evaluate(local_recipe(base, FAITHFUL), tmp_path / "out", run.Span(), serving)
     assert told(tmp_path, "alone")["visual"].steps == 4
     assert set(model.asked.values()) == {1}
 
@@ -134,7 +97,7 @@ def test_merged_weights_are_the_engines_base_and_are_told_apart(
     monkeypatch.setattr("align.train.bundle.write_merged", lambda base, adapter, out: out.mkdir(parents=True))
     base = write_base(tmp_path)
     bundle = write_bundle(tmp_path / "pst", "pst", base)
-    wanted = recipe(tmp_path, base, FAITHFUL, bundle, lamps=2, more="merged = true")
+    wanted = local_recipe(base, FAITHFUL, bundle, lamps=2, more="merged = true")
     run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url, vllm.url))
     assert {body["model"] for body in vllm.asked} == {"base"}
     kept = sorted(path.parent.parent.name for path in (tmp_path / "out" / "faithful").rglob(STEPS_FILE))
@@ -145,7 +108,7 @@ def test_merged_weights_are_the_engines_base_and_are_told_apart(
 def test_too_many_unscored_replies_give_no_number_and_are_asked_about_again(
     tmp_path: Path, model: ScriptedModel, vllm: ScriptedVllm
 ) -> None:
-    wanted = recipe(tmp_path, write_base(tmp_path), FAITHFUL)
+    wanted = local_recipe(write_base(tmp_path), FAITHFUL)
     serving = Serving(model.base_url, vllm.url)
     vllm.faults = {"red": "drop"}
     run.evaluate(wanted, tmp_path / "out", run.Span(), serving)
@@ -160,7 +123,7 @@ def test_too_many_unscored_replies_give_no_number_and_are_asked_about_again(
 def test_an_engine_that_cannot_be_used_costs_no_benchmark(
     tmp_path: Path, model: ScriptedModel, vllm: ScriptedVllm
 ) -> None:
-    wanted = recipe(tmp_path, write_base(tmp_path), FAITHFUL)
+    wanted = local_recipe(write_base(tmp_path), FAITHFUL)
     vllm.opening = "<think>\n"
     with pytest.raises(StageAborted, match="alone: the chat template of 'base' does not continue"):
         run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url, vllm.url))
@@ -175,88 +138,11 @@ def test_what_is_not_asked_this_time_is_not_measured_either(
     base = write_base(tmp_path)
     bundle = write_bundle(tmp_path / "pst", "pst", base)
     span = run.Span(models=("pst",), count=2)
-    wanted = recipe(tmp_path, base, FAITHFUL, bundle)
+    wanted = local_recipe(base, FAITHFUL, bundle)
     run.evaluate(wanted, tmp_path / "out", span, Serving(model.base_url, vllm.url))
     assert told(tmp_path, "pst")["visual"].steps == 2
     assert told(tmp_path, "alone") == {}
     assert "source tags, alone: wait for lamps to be finished" in results(tmp_path).notes
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_base(QWEN, tmp_path_factory.mktemp("checkpoint"))
-
-
-def adapter(base: Path, out: Path) -> Path:
-    """A bundle whose adapter changes something."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    from align.train.bases import kind_of, load_base
-
-    lora = LoraConfig(r=4, target_modules=kind_of(base).target_modules, init_lora_weights=False)
-    work = out.with_name(f"{out.name}-work")
-    get_peft_model(load_base(base, torch.float32), lora).save_pretrained(work)
-    bundle = write_bundle(
-        out, out.name, base, (work / WEIGHTS_FILE).read_bytes(), config=(work / CONFIG_FILE).read_bytes()
-    )
-    return bundle
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_attention_is_measured_once_for_all_models_and_shown(
-    tmp_path: Path, checkpoint: Path, model: ScriptedModel
-) -> None:
-    bundle = adapter(checkpoint, tmp_path / "pst")
-    keys = '[attention]\ncount = 2\ntext = "alone"\n'
-    wanted = recipe(tmp_path, checkpoint, keys, bundle, lamps=1)
-    page = run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url))
-    place = Path(str(results(tmp_path).attention))
-    assert place.parent == tmp_path / "out" / "attention"
-    measured = json.loads((place / JSON_FILE).read_text())
-    assert set(measured["models"]) == {"base", "pst"}
-    assert (measured["method"]["questions"], measured["method"]["text"]) == (2, "base")
-    assert measured["method"]["max_tokens"] == 8
-    assert "data:image/svg+xml" in page.read_text()
-    before = (place / JSON_FILE).stat().st_mtime_ns
-    run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url))
-    assert (place / JSON_FILE).stat().st_mtime_ns == before
-    other = recipe(tmp_path, checkpoint, keys.replace("2", "1"), bundle, lamps=1)
-    run.evaluate(other, tmp_path / "out", run.Span(), Serving(model.base_url))
-    assert results(tmp_path).attention != str(place)
-    assert not list((tmp_path / "out" / "attention").glob(".*"))
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_a_part_of_the_recipe_leaves_attention_for_later(
-    tmp_path: Path, checkpoint: Path, model: ScriptedModel
-) -> None:
-    wanted = recipe(tmp_path, checkpoint, "[attention]\ncount = 1\n", lamps=1)
-    run.evaluate(wanted, tmp_path / "out", run.Span(only=("lamps",)), Serving(model.base_url))
-    assert results(tmp_path).attention is None
-    run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url))
-    assert results(tmp_path).attention is not None
-
-
-def test_attention_that_was_measured_elsewhere_is_shown_as_it_is(
-    tmp_path: Path, model: ScriptedModel
-) -> None:
-    base, there = write_base(tmp_path), tmp_path / "there"
-    with pytest.raises(RecipeError, match="holds no attention figures"):
-        run.evaluate(
-            recipe(tmp_path, base, f'[attention]\ndirectory = "{there}"\n', lamps=1),
-            tmp_path / "out",
-            run.Span(),
-            Serving(model.base_url),
-        )
-    assert not model.asked
-    there.mkdir()
-    (there / "attention-by-layer.svg").write_text("<svg/>")
-    wanted = recipe(tmp_path, base, f'[attention]\ndirectory = "{there}"\n', lamps=1)
-    page = run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url))
-    assert "data:image/svg+xml" in page.read_text()
-    assert main(["evaluate", "inside.toml", "--out", str(tmp_path / "out"), "--render"]) == 0
-    assert "data:image/svg+xml" in page.read_text()
 
 
 LOCAL = '[[models]]\nname = "alone"\n'
@@ -267,7 +153,7 @@ UNKNOWN_BASE = "is a Some; the bases that can be trained are"
 @pytest.mark.parametrize(
     ("models", "keys", "said"),
     [
-        (LOCAL, '[faithful]\nof = "lampen"\n', "faithful.of: there is no benchmark 'lampen' (did you mean 'lamps'?)"),
+        (LOCAL, '[faithful]\nof = "lampen"\n', "faithful.of: there is no benchmark 'lampen' (did you mean"),
         (LOCAL, "[faithful]\ncount = 3\n", "key 'faithful.of' is missing"),
         (LOCAL, FAITHFUL + "treshold = 1.0\n", "(did you mean 'threshold'?)"),
         (LOCAL, FAITHFUL + 'models = ["alon"]\n', "faithful.models: there is no model 'alon'"),
@@ -278,7 +164,7 @@ UNKNOWN_BASE = "is a Some; the bases that can be trained are"
         (LOCAL, '[attention]\ntext = "nobody"\n', "attention.text: there is no model 'nobody'"),
         (LOCAL, '[attention]\ndirectory = "x"\ncount = 3\n', "give nothing beside it"),
         (LOCAL, "[attention]\n", UNKNOWN_BASE),
-        (LOCAL + '[[models]]\nname = "own"\nbundle = "x"\n', "[attention]\n", "means something else by 'own'"),
+        (LOCAL + '[[models]]\nname = "own"\nbundle = "x"\n', "[attention]\n", "something else by 'own'"),
         (LOCAL + "rows = 250\n", "", "rows is for the curve of the ablations"),
     ],
 )  # fmt: skip
