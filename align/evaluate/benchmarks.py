@@ -20,6 +20,11 @@ from align.evaluate.recipe import Benchmark
 if TYPE_CHECKING:
     from inspect_ai import Task
 
+
+class NothingToJudge(RecipeError):
+    """Replies that another task judges anew, and none of them is its business: a result, not a fault."""
+
+
 MAX_UNSCORED = 0.1
 """Share of unscored samples beyond which a number is not reported, where a task says nothing else."""
 

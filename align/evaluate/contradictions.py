@@ -19,6 +19,8 @@ def contradictions(recipe: "Evaluation") -> Iterator[str]:
         yield f"models.{local[0].name} needs the base model: give base, or base_url and model"
     yield from _of_benchmarks(recipe, names)
     yield from _inside_models(recipe, names)
+    judges = [f"{judge.role}'s {judge.model}" for judge in recipe.judges]
+    yield from (f"judges: {name!r} is there twice, and votes are told apart by it" for name in _twice(judges))
     for first, second in recipe.compare.pairs:
         yield from (f"compare.pairs: {unknown('model', n, names)}" for n in (first, second) if n not in names)
         if first == second:

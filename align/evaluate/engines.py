@@ -28,6 +28,8 @@ _BASE_ALIAS = "base"
 """What the gateway and its engine call a base model."""
 _FORMAT = "think"
 """How a gateway that is told nothing else reads a base model's replies."""
+_PROMPT_TOKENS = 1792
+"""Room for a picture and a question: with the lab's 256 of a reply, 2,048 in all."""
 _ANSWERS_WITHIN_S = 20.0
 
 
@@ -110,7 +112,9 @@ class Engines:
         folder = self._out / "served" / (group[0].name if self._recipe.merged else "together")
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with self._serve(weights, bundles, folder, policies=self._recipe.policy_documents) as gateway:
+            length = _PROMPT_TOKENS + self._recipe.pace.max_tokens
+            documents = self._recipe.policy_documents
+            with self._serve(weights, bundles, folder, policies=documents, max_model_len=length) as gateway:
                 yield {model.name: self._served(model, gateway) for model in group}
         except GatewayFailed as error:
             raise StageAborted(f"evaluate: {error}") from error

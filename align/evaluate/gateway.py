@@ -47,15 +47,17 @@ def served(
     directory: Path,
     command: Sequence[str] = (),
     policies: Path | None = None,
+    max_model_len: int = 2048,
 ) -> Iterator[Gateway]:
     """Serve `bundles` on `base` with the embedded engine; GatewayFailed where that does not come up.
 
-    `policies` is a directory of documents over the packaged ones, as in training. `command` stands for
-    `python -m serve`. The gateway ends with this process, even when that is killed.
+    `policies` is a directory of documents over the packaged ones, as in training. `max_model_len` holds for
+    prompt, picture and reply together, in tokens. `command` stands for `python -m serve`. The gateway ends
+    with this process, even when that is killed.
     """
     port = _free_port()
     config, log = directory / "gateway.toml", directory / "gateway.log"
-    settings = _configuration(base, bundles, port, directory / "engine.log", policies)
+    settings = _configuration(base, bundles, port, directory / "engine.log", policies, max_model_len)
     config.write_text(settings, encoding="utf-8")
     leash = (sys.executable, "-m", "serve.engine.leash", str(os.getpid()))
     gateway = (*(command or (sys.executable, "-m", "serve")), "--config", str(config))
@@ -78,7 +80,12 @@ def served(
 
 
 def _configuration(
-    base: Path, bundles: Sequence[Path], port: int, engine_log: Path, policies: Path | None
+    base: Path,
+    bundles: Sequence[Path],
+    port: int,
+    engine_log: Path,
+    policies: Path | None,
+    max_model_len: int,
 ) -> str:
     # JSON's strings and numbers are TOML's too.
     return "\n".join(
@@ -88,7 +95,7 @@ def _configuration(
             "[engine.embedded]",
             f"model = {json.dumps(str(base.resolve()))}",
             f"device = {json.dumps(_device())}",
-            "max_model_len = 2048",
+            f"max_model_len = {max_model_len}",
             f"max_lora_rank = {_max_lora_rank(bundles)}",
             f"log = {json.dumps(str(engine_log.resolve()))}",
             *(f"[[adapters]]\nbundle = {json.dumps(str(bundle.resolve()))}" for bundle in bundles),

@@ -55,6 +55,12 @@ class Measured:
     def task(self) -> str:
         return self.wanted.name
 
+    def tells(self, measure: str) -> bool:
+        """Whether enough samples are scored for a number: what is withheld as a rate is so everywhere."""
+        values = self.values[measure].values()
+        unscored = sum(map(math.isnan, values))
+        return unscored < len(values) and unscored <= max_unscored(self.log.eval.metadata) * len(values)
+
 
 def gather(
     recipe: Evaluation, asked: Sequence[Asked], attention: Path | None, faults: Sequence[str] = ()
@@ -160,11 +166,10 @@ def better(measure: str) -> Better:
 
 
 def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
-    allowed = max_unscored(found.log.eval.metadata)
     for measure, values in found.values.items():
         scored = [value for value in values.values() if not math.isnan(value)]
         unscored = len(values) - len(scored)
-        told = bool(scored) and unscored <= allowed * len(values)
+        told = found.tells(measure)
         if not told:
             notes.append(
                 f"{found.task}, {found.model}: {measure} is not reported: "
@@ -185,6 +190,8 @@ def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
 
 def _categories(found: Measured) -> Iterator[Category]:
     for measure, values in found.values.items():
+        if not found.tells(measure):
+            continue
         cells: dict[str, list[float]] = defaultdict(list)
         for name, value in values.items():
             if name in found.categories and not math.isnan(value):
@@ -211,12 +218,14 @@ def _differences(recipe: Evaluation, measured: Sequence[Measured]) -> Iterator[D
 
 def _compared(first: Measured, second: Measured, seed: int) -> Iterator[Difference]:
     for measure in (measure for measure in first.values if measure in second.values):
+        if not (first.tells(measure) and second.tells(measure)):
+            continue
         one, other = first.values[measure], second.values[measure]
         both = [name for name in one if name in other]
         try:
             found = paired_bootstrap([one[n] for n in both], [other[n] for n in both], seed=seed)
         except NothingScored:
-            continue  # the rates say so already
+            continue  # no two samples that are scored for both
         yield Difference(
             task=first.task,
             measure=measure,
@@ -228,25 +237,27 @@ def _compared(first: Measured, second: Measured, seed: int) -> Iterator[Differen
 
 
 def _agreements(measured: Sequence[Measured], notes: list[str]) -> Iterator[Agreement]:
-    by_task: dict[str, list[dict[str, str | None]]] = defaultdict(list)
+    asked: dict[tuple[str, str], list[dict[str, str | None]]] = defaultdict(list)
     for found in measured:
-        by_task[found.task] += [
-            {vote["judge"]: vote["label"] for vote in votes}
-            for keys in votes_of(found.log, found.wanted.ids)
-            for votes in _independent(keys)
-        ]
-    for task, items in by_task.items():
+        for scorer, keys in votes_of(found.log, found.wanted.ids):
+            for key, votes in _independent(keys):
+                labels = {vote["judge"]: vote["label"] for vote in votes}
+                asked[found.task, f"{scorer}.{key}"].append(labels)
+    for (task, measure), items in asked.items():
         judges = sorted({judge for item in items for judge in item})
         if len(judges) < 2:
             continue
         told = agreement({judge: [item.get(judge) for item in items] for judge in judges})
         if told.kappa is None:
-            notes.append(f"{task}: the judges' agreement is undefined, {told.n} replies in one class")
+            undefined = f"is undefined: {told.n} replies, one label"
+            notes.append(f"{task}: the judges' agreement on {measure} {undefined}")
             continue
-        names = tuple(judge.rpartition("/")[2] for judge in judges)
-        yield Agreement(task=task, judges=names, n=told.n, kappa=told.kappa)
+        names = tuple(judge.split("/", 2)[-1] for judge in judges)  # less the harness's name of the service
+        yield Agreement(task=task, measure=measure, judges=names, n=told.n, kappa=told.kappa)
 
 
-def _independent(keys: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterable[Sequence[Mapping[str, Any]]]:
+def _independent(
+    keys: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Iterable[tuple[str, Sequence[Mapping[str, Any]]]]:
     """Of the views of one reply, the whole: the others judge parts of the same text."""
-    return [keys["whole"]] if "whole" in keys else keys.values()
+    return [("whole", keys["whole"])] if "whole" in keys else keys.items()

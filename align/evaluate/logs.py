@@ -98,14 +98,14 @@ def summaries_of(log: "EvalLog", ids: Sequence[str]) -> "dict[str, EvalSampleSum
     return {name: there[name] for name in ids if name in there}
 
 
-def votes_of(log: "EvalLog", ids: Sequence[str]) -> "Iterator[dict[str, list[dict[str, Any]]]]":
-    """Every judge's vote on every key of every scorer."""
+def votes_of(log: "EvalLog", ids: Sequence[str]) -> "Iterator[tuple[str, dict[str, list[dict[str, Any]]]]]":
+    """Every scorer's name with every judge's vote on every key of it, sample by sample."""
     from inspect_ai.log import read_eval_log_samples_by_id
 
     there = [(summary.id, summary.epoch) for summary in summaries_of(log, ids).values()]
     for sample in read_eval_log_samples_by_id(log.location, there, exclude_fields=_NOT_NEEDED):
-        for score in (sample.scores or {}).values():
-            yield (score.metadata or {}).get("votes", {})
+        for name, score in (sample.scores or {}).items():
+            yield name, (score.metadata or {}).get("votes", {})
 
 
 def whole_samples(log: "EvalLog", ids: Sequence[str]) -> "list[EvalSample]":

@@ -62,6 +62,8 @@ class Agreement(Frozen):
     """Judges on the same replies."""
 
     task: str
+    measure: str
+    """Scorer and key."""
     judges: tuple[str, ...]
     n: int
     kappa: float

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from align.errors import RecipeError, StageAborted
 from align.evaluate.ask import ask, judges_of
-from align.evaluate.benchmarks import judges_needed, maker, task_of
+from align.evaluate.benchmarks import NothingToJudge, judges_needed, maker, task_of
 from align.evaluate.contradictions import unknown
 from align.evaluate.engines import Engines, Serve, Served, endpoint_of
 from align.evaluate.gateway import served
@@ -66,12 +66,15 @@ def evaluate(recipe: Evaluation, out: Path, span: Span, serve: Serve = served) -
     if any(_waiting(one, span) for one in asked) or any(one.of for one in recipe.benchmarks):
         judges = judges_of(recipe)
     faults = _ask_all(recipe, engines, asked, span, judges)
-    asked = [replace(one, benchmarks=(*one.benchmarks, *_replays(recipe, one, asked))) for one in asked]
+    empty: list[str] = []
+    asked = [
+        replace(one, benchmarks=(*one.benchmarks, *_replays(recipe, one, asked, empty))) for one in asked
+    ]
     for one in asked:
         if again := [wanted for wanted in _waiting(one, span) if wanted.benchmark.of]:
             ask(one.model.name, None, again, judges, recipe.pace)
     attention = _looked(_capped(recipe, span), engines, out, span, faults)
-    results = gather(recipe, asked, attention, faults)
+    results = gather(recipe, asked, attention, [*faults, *empty])
     publish(recipe, results)
     page = write_results(results, out)
     _raise_failures(asked, faults)
@@ -233,8 +236,11 @@ def _tell(one: Asked, waiting: Sequence[Wanted]) -> None:
         sys.stderr.write(f"{one.model.name}: {said}\n")
 
 
-def _replays(recipe: Evaluation, one: Asked, asked: Sequence[Asked]) -> Iterator[Wanted]:
-    """Those benchmarks that judge this model's replies to others, as far as these are finished."""
+def _replays(recipe: Evaluation, one: Asked, asked: Sequence[Asked], empty: list[str]) -> Iterator[Wanted]:
+    """Those benchmarks that judge this model's replies to others, as far as these are finished.
+
+    `empty` is told where none of them is to be judged: that no reply is harmful is a result, not a fault.
+    """
     for benchmark in recipe.benchmarks:
         if benchmark.of is None or benchmark.against == one.model.name:
             continue
@@ -247,7 +253,12 @@ def _replays(recipe: Evaluation, one: Asked, asked: Sequence[Asked]) -> Iterator
         if None not in logs.values():
             full = benchmark.model_copy(update={"parameters": benchmark.parameters | logs})
             source = _wanted(one, benchmark.of)
-            yield Wanted(full, task_of(full), one.judged, benchmark.count, source.reasoning_format)
+            try:
+                task = task_of(full)
+            except NothingToJudge as error:
+                empty.append(f"{benchmark.key}, {one.model.name}: {error}")
+                continue
+            yield Wanted(full, task, one.judged, benchmark.count, source.reasoning_format)
 
 
 def _wanted(one: Asked, benchmark: str) -> Wanted:

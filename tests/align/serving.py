@@ -33,7 +33,13 @@ class Serving:
 
     @contextmanager
     def __call__(
-        self, base: Path, bundles: Sequence[Path], directory: Path, *, policies: Path | None = None
+        self,
+        base: Path,
+        bundles: Sequence[Path],
+        directory: Path,
+        *,
+        policies: Path | None = None,
+        max_model_len: int = 0,
     ) -> Iterator[Gateway]:
         assert directory.is_dir()
         self.served.append((base, list(bundles)))

@@ -1,9 +1,15 @@
 """How baselines write a chosen reply anew: the right outcome in every row, and none of PST's grammar."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from align.baselines import refusal_template, rules, self_check, without
+from align.baselines.listed import write_models
 from align.baselines.variants import VARIANTS, Variant
+from align.evaluate.recipe import Evaluated
+from align.manifest import Origin, StageManifest, write_manifest
 from align.mini.replies import Outcome, oracle_trace, outcome
 from align.mini.world import Situation, situations
 from policies.catalog import Catalog, load_catalog
@@ -117,3 +123,18 @@ def test_without_citations_everything_else_is_as_it_was(world: list[Situation], 
 def test_a_reply_outside_the_grammar_stays_as_it_is() -> None:
     free = "<think>\nThe picture shows a dog.\n</think>\nIt is a dog."
     assert without.source_tags(free) == without.citations(free) == free
+
+
+def test_ablations_by_rows_say_them_to_the_evaluation_and_others_do_not(tmp_path: Path) -> None:
+    origin = Origin(stage="bundle", recipe_digest="0" * 64, inputs={})
+    for name in ("rows-250", "contrastive-only", "rules"):
+        (tmp_path / name).mkdir()
+        write_manifest(
+            tmp_path / name,
+            StageManifest(
+                origin=origin, seed=0, rows=1, result_digest="0" * 64, dropped={}, versions={}, seconds=1.0
+            ),
+        )
+    models = tomllib.loads(write_models(tmp_path).read_text())["models"]
+    evaluated = {model["name"]: Evaluated.model_validate(model).rows for model in models}
+    assert evaluated == {"rules": None, "contrastive-only": None, "rows-250": 250}

@@ -343,7 +343,8 @@ def test_a_panel_judges_and_its_agreement_is_told(tmp_path: Path) -> None:
         assert told.rate is not None
         assert told.rate.value == pytest.approx(0.3)
         (agreed,) = results(tmp_path).agreements
-        assert (agreed.task, agreed.judges, agreed.n) == ("judged_lamps", ("mild", "strict"), 10)
+        assert (agreed.task, agreed.measure) == ("judged_lamps", "refusal.answer")
+        assert (agreed.judges, agreed.n) == (("mild", "strict"), 10)
         assert agreed.kappa == pytest.approx(0)
         assert {one.why for one in results(tmp_path).worst} == {"refused a benign request"}
         assert {body["model"] for body in strict.bodies} == {"strict"}
@@ -483,6 +484,15 @@ def local(tmp_path: Path, base: Path, keys: str, *bundles: Path, more: str = "")
         (
             ('base = "mini"', '[[models]]\nname = "mine"\n' * 2, benchmark()),
             "models: two are called 'mine'",
+        ),
+        (
+            (
+                'base = "mini"',
+                '[[models]]\nname = "mine"\n',
+                benchmark(),
+                '[[judges]]\nbase_url = "http://127.0.0.1:1/v1"\nmodel = "strict"\n' * 2,
+            ),
+            'judges: "grader\'s strict" is there twice',
         ),
         (
             ('base = "mini"', '[[models]]\nname = "mine"\n', '[[benchmarks]]\nname = "mini_bvt"\n'),

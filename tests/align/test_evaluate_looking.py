@@ -45,10 +45,8 @@ def adapter(base: Path, out: Path) -> Path:
     lora = LoraConfig(r=4, target_modules=kind_of(base).target_modules, init_lora_weights=False)
     work = out.with_name(f"{out.name}-work")
     get_peft_model(load_base(base, torch.float32), lora).save_pretrained(work)
-    bundle = write_bundle(
-        out, out.name, base, (work / WEIGHTS_FILE).read_bytes(), config=(work / CONFIG_FILE).read_bytes()
-    )
-    return bundle
+    weights, config = ((work / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE))
+    return write_bundle(out, out.name, base, weights, config=config)
 
 
 @pytest.mark.usefixtures("one_thread")

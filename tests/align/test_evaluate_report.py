@@ -305,7 +305,7 @@ def test_a_tag_that_survives_a_blank_picture_is_not_told_as_needing_it() -> None
 
 
 def test_judges_are_named_with_their_agreement() -> None:
-    agreed = Agreement(task="siuo", judges=("judge-a", "judge-b"), n=167, kappa=-0.05)
+    agreed = Agreement(task="siuo", measure="harm.whole", judges=("judge-a", "judge-b"), n=167, kappa=-0.05)
     found = read(results(rate("pst", 3), agreements=(agreed,)))
     assert "Judges: judge-a, judge-b" in found.texts["judges"]
     assert lines(found, "judges", "Agreement between judges")["siuo"] == ["judge-a, judge-b", "−0.05", "167"]
@@ -391,7 +391,7 @@ def hostile() -> Results:
         differences=(
             Difference(task=HOSTILE, measure=HOSTILE, first=HOSTILE, second=HOSTILE, n=1, difference=point),
         ),
-        agreements=(Agreement(task=HOSTILE, judges=(HOSTILE,), n=1, kappa=0.5),),
+        agreements=(Agreement(task=HOSTILE, measure=HOSTILE, judges=(HOSTILE,), n=1, kappa=0.5),),
         categories=(
             Category(task=HOSTILE, model=HOSTILE, category=HOSTILE, measure="harm.whole", n=2, hits=1),
         ),
@@ -453,7 +453,7 @@ def full() -> Results:
                 task="mini_btv", measure="harm.whole", first="reasoner", second="pst", n=9, difference=point
             ),
         ),
-        agreements=(Agreement(task="mini_btv", judges=("a", "b"), n=9, kappa=0.5),),
+        agreements=(Agreement(task="mini_btv", measure="harm.whole", judges=("a", "b"), n=9, kappa=0.5),),
         categories=tuple(
             Category(task="mini_btv", model="pst", category=name, measure=what, n=9, hits=4)
             for name in ("P01", "P02")

@@ -86,7 +86,7 @@ def agreements(found: Sequence[Agreement]) -> Grid:
     """How far judges agree beyond chance."""
     lines = tuple(
         Line(
-            Head(label(one.task)),
+            Head(label(one.task), label(one.measure)),
             (Cell(", ".join(map(label, one.judges))), Cell(signed(one.kappa, 2)), Cell(number(one.n))),
         )
         for one in found

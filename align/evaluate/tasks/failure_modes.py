@@ -16,7 +16,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from align.errors import RecipeError
-from align.evaluate.benchmarks import MAX_UNSCORED
+from align.evaluate.benchmarks import MAX_UNSCORED, NothingToJudge
 from align.evaluate.judges.evidence import SHOWN, Found, failures
 from align.evaluate.judges.panel import PATIENCE, ROLE, appointed
 from align.evaluate.judges.protocol import Patience
@@ -45,7 +45,7 @@ def failure_modes(
         sample for key, sample in found.samples.items() if not harmful_only or marks[key] == 1
     ]
     if not taken:
-        raise RecipeError(f"{log}: no reply of it is harmful, so none can show a failure mode")
+        raise NothingToJudge("no reply is harmful, so none shows a failure mode: 0 of 0")
     about = {
         "of_task": found.task,
         "of_model": found.model,
