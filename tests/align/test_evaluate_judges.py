@@ -1,6 +1,7 @@
 """What counts as a judge's verdict, and what several judges make of it."""
 
 import json
+from contextvars import Context
 from typing import Any
 
 import anyio
@@ -258,7 +259,7 @@ async def test_the_judges_are_asked_at_the_same_time() -> None:
 
 def test_without_judges_one_is_told_which_role_to_give() -> None:
     with pytest.raises(RecipeError, match="'grader'"):
-        appointed()
+        Context().run(appointed)  # roles of an evaluation that ran in this process would still stand
 
 
 # --- the rubrics

@@ -308,7 +308,8 @@ def test_judges_are_named_with_their_agreement() -> None:
     agreed = Agreement(task="siuo", measure="harm.whole", judges=("judge-a", "judge-b"), n=167, kappa=-0.05)
     found = read(results(rate("pst", 3), agreements=(agreed,)))
     assert "Judges: judge-a, judge-b" in found.texts["judges"]
-    assert lines(found, "judges", "Agreement between judges")["siuo"] == ["judge-a, judge-b", "−0.05", "167"]
+    told = lines(found, "judges", "Agreement between judges")["siuo"]
+    assert told == ["harmful, whole reply", "judge-a, judge-b", "−0.05", "167"]
 
 
 def test_attention_stands_as_drawings_with_its_means(tmp_path: Path) -> None:
@@ -443,6 +444,10 @@ def full() -> Results:
     draw = random.Random(7)
     names = {"reasoner": "main", "pst": "main", "rules": "baseline", "250 rows": "ablation"}
     models = tuple(model(name, group=group) for name, group in [*names.items(), ("500 rows", "ablation")])  # type: ignore[arg-type]
+    models = tuple(
+        one.model_copy(update={"rows": int(one.name.split()[0])}) if one.group == "ablation" else one
+        for one in models
+    )
     measures = ("harm.whole", "failure_modes.VAD", "trace.parsed")
     point = Interval(value=0.1, low=0.0, high=0.2)
     return results(

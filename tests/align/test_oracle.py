@@ -258,7 +258,7 @@ async def test_the_adversary_writes_steps_that_end_in_the_fixed_verdict_and_noth
         trace = read(f"<think>\n{reasoning}\n</think>\nThe conclusion.", THINK, CATALOG.citable)
         assert trace.well_formed
         assert (trace.verdict, len(trace.steps)) == (verdict, 3)
-        assert reasoning.endswith(f"Verdict: {verdict}")
+        assert reasoning.splitlines()[-1].split(" [")[0] == f"Verdict: {verdict}"
         assert PLACEHOLDER not in reasoning
 
 

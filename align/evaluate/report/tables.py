@@ -86,13 +86,18 @@ def agreements(found: Sequence[Agreement]) -> Grid:
     """How far judges agree beyond chance."""
     lines = tuple(
         Line(
-            Head(label(one.task), label(one.measure)),
-            (Cell(", ".join(map(label, one.judges))), Cell(signed(one.kappa, 2)), Cell(number(one.n))),
+            Head(label(one.task)),
+            (
+                Cell(measure_name(one.measure)),
+                Cell(", ".join(map(label, one.judges))),
+                Cell(signed(one.kappa, 2)),
+                Cell(number(one.n)),
+            ),
         )
         for one in found
     )
-    columns = (Head("judges"), Head("kappa"), Head("replies"))
-    return Grid("Agreement between judges", "task", columns, (Group(lines),), words=frozenset({0}))
+    columns = (Head("about"), Head("judges"), Head("kappa"), Head("replies"))
+    return Grid("Agreement between judges", "task", columns, (Group(lines),), words=frozenset({0, 1}))
 
 
 def faithfulness(found: Found) -> Grid:
