@@ -1,8 +1,5 @@
 """`python -m align evaluate`: what is asked, what is never asked twice, and what is told of it."""
 
-import functools
-import gc
-import importlib.metadata
 import json
 import os
 import signal
@@ -21,31 +18,19 @@ from align.evaluate import run
 from align.evaluate.recipe import Evaluation, load_evaluation
 from align.evaluate.results import Difference, Rate, Results
 from policies.bundle import read_bundle
+from tests.align.evaluating import HARNESS_WARNS, LAMPS, place_of_its_own
 from tests.align.scripted_model import Said, ScriptedModel
 from tests.align.serving import Serving, card, write_base, write_bundle
 
 ROOT = Path(__file__).parents[2]
-LAMPS = Path(__file__).with_name("lamps.py")
-pytestmark = pytest.mark.filterwarnings(
-    # Inspect's own, of tenacity and of streams that it leaves to the garbage collector.
-    "ignore:The 'initial' parameter is deprecated:DeprecationWarning",
-    "ignore:Unclosed <MemoryObject:ResourceWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
+pytestmark = HARNESS_WARNS
 PACE = "[pace]\nconcurrency = 4\nmax_tokens = 64\nretries = 0\n"
 
 
 @pytest.fixture(autouse=True)
 def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where the harness keeps its traces. It also reads every installed package's files, each time anew."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache-home"))
-    monkeypatch.chdir(tmp_path)
-    known = functools.cache(importlib.metadata.packages_distributions)
-    monkeypatch.setattr(importlib.metadata, "packages_distributions", known)
-    yield
-    if list(tmp_path.glob("*/logs")):
-        gc.collect()  # the clients that Inspect leaves open, while that is still forgiven
+    with place_of_its_own(tmp_path, monkeypatch):
+        yield
 
 
 def says(harmful: int, humming: int = 0) -> ScriptedModel:
