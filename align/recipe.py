@@ -4,19 +4,16 @@ A key that does not exist, is missing or has the wrong type stops the program be
 line that names it. The environment changes nothing but keys of endpoints, which the recipe names.
 """
 
-import difflib
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PlainValidator, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, PlainValidator, model_validator
 
-from align.errors import RecipeError
+from align.recipe_file import read_recipe
 from align.recipe_tables import (
     Budget,
     Bundle,
@@ -190,17 +187,7 @@ def _contradictions_of_stages(recipe: Recipe) -> Iterator[str]:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe, or the packaged one of that name; RecipeError names the file and the key."""
     path = _located(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: is not TOML: {error}") from None
-    try:
-        recipe = Recipe.model_validate(content)
-    except ValidationError as error:
-        faults = _true_faults(error.errors(include_url=False, include_input=False))
-        raise RecipeError(f"{path}: {'; '.join(dict.fromkeys(map(_fault, faults)))}") from None
+    recipe = read_recipe(path, Recipe)
     return recipe.model_copy(update=_located_paths(recipe, path.parent))
 
 
@@ -226,70 +213,3 @@ def _located_paths(recipe: Recipe, folder: Path) -> dict[str, Any]:
 def digest_of(content: object) -> str:
     """SHA-256 of a JSON value, 64 hex digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _true_faults(faults: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Less those that only follow from others: a list whose one entry is at fault also counts as empty."""
-    places = [fault["loc"] for fault in faults]
-    return [
-        fault
-        for fault in faults
-        if fault["type"] != "too_short" or not any(_is_inside(place, fault["loc"]) for place in places)
-    ]
-
-
-def _is_inside(place: tuple[int | str, ...], table: tuple[int | str, ...]) -> bool:
-    return len(place) > len(table) and place[: len(table)] == table
-
-
-def _fault(fault: ErrorDetails) -> str:
-    where = [str(part) for part in fault["loc"]]
-    key = ".".join(where)
-    match fault["type"]:
-        case "extra_forbidden":
-            return f"unknown key {key!r}{_suggestion(where)}"
-        case "missing":
-            return f"key {key!r} is missing"
-        case "union_tag_not_found":
-            return f"key '{key}.name' is missing"
-        case "union_tag_invalid":
-            known = [tag.strip("' ") for tag in fault["ctx"]["expected_tags"].split(",")]
-            near = difflib.get_close_matches(fault["ctx"]["tag"], known, n=1)
-            meant = f" (did you mean {near[0]!r}?)" if near else ""
-            return (
-                f"key '{key}.name': there is no source {fault['ctx']['tag']!r}{meant}; of {', '.join(known)}"
-            )
-    said = fault["msg"].removeprefix("Value error, ")
-    return f"key {key!r}: {said}" if key else said
-
-
-def _suggestion(where: list[str]) -> str:
-    *tables, key = where
-    near = difflib.get_close_matches(key, list(_keys(tables)), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _keys(tables: list[str]) -> Iterator[str]:
-    """The keys of a table; entries of lists and of tables of tables are stepped over."""
-    parts: list[type[BaseModel]] = [Recipe]
-    for table in tables:
-        inside = [part.model_fields[table].annotation for part in parts if table in part.model_fields]
-        named = [part for part in parts if _name_of(part) == table]
-        parts = named or [model for annotation in inside for model in _models(annotation)] or parts
-    for part in parts:
-        yield from part.model_fields
-
-
-def _name_of(table: type[BaseModel]) -> str | None:
-    """The name under which a recipe asks for this kind of table, where tables are told apart by name."""
-    field = table.model_fields.get("name")
-    names = get_args(field.annotation) if field else ()
-    return names[0] if len(names) == 1 else None
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The tables that a field can hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)

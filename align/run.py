@@ -11,15 +11,14 @@ not vanish unasked. `--from STAGE` is how one asks: it makes that stage again, a
 that its new result concerns. Replies lie in `calls.sqlite` and outlast even that.
 """
 
-import fcntl
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from align import scale
+from align.alone import alone_in
 from align.errors import RecipeError
 from align.estimate import Load, estimate
 from align.manifest import (
@@ -234,7 +233,8 @@ def run(recipe: Recipe, directory: Path, span: Span = Span(), *, workers: int = 
     for check in dict.fromkeys(stage.check for stage in unmade):
         check(workspace)
     redone = False
-    with _alone_in(directory), scale.workers(workers if asking else 1):
+    alone = alone_in(directory, "another run: wait, or choose another --out")
+    with alone, scale.workers(workers if asking else 1):
         absorb(directory)
         for stage in stages:
             redone = redone or stage.name == span.first
@@ -387,17 +387,3 @@ def _summary(manifest: StageManifest) -> str:
 
 def _say(stage: str, text: str) -> None:
     sys.stderr.write(f"{stage}: {text}\n")
-
-
-@contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
-    """Hold the run directory; a second run on it would write into the same files."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecipeError(
-                f"{directory} is in use by another run: wait, or choose another --out"
-            ) from None
-        yield

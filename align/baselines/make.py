@@ -5,14 +5,12 @@
 The manifest is written last: what has one is skipped. A killed variant goes on from its last checkpoint.
 """
 
-import fcntl
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from align.alone import alone_in
 from align.baselines.plan import Plan
 from align.errors import RecipeError
 from align.manifest import StageManifest, StaleStage, begin, read_manifest, versions, write_manifest
@@ -32,7 +30,8 @@ def make(plan: Plan) -> StageManifest:
 
     RecipeError where its place holds another making, StageAborted where a training fails.
     """
-    with _alone_in(plan.directory):
+    # Several commands may share the variants of one run out.
+    with alone_in(plan.directory, "another command: wait, or leave it out"):
         _begin(plan)
         if (manifest := read_manifest(plan.directory)) is not None:
             return manifest
@@ -107,15 +106,3 @@ def _bundled(plan: Plan, adapter: Path) -> str:
         data_digest=data[0] if len(data) == 1 else digest_of(data),
         seeds=seeds | ({"srpo": plan.srpo.seed} if plan.srpo else {}),
     ).digest
-
-
-@contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
-    """Hold the variant's directory: several commands may share the variants of one run out."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecipeError(f"{directory} is in use by another command: wait, or leave it out") from None
-        yield

@@ -25,6 +25,8 @@ class NothingToJudge(RecipeError):
     """Replies that another task judges anew, and none of them is its business: a result, not a fault."""
 
 
+POLICIES = "policies"
+"""The parameter of tasks that takes a directory of policy documents."""
 MAX_UNSCORED = 0.1
 """Share of unscored samples beyond which a number is not reported, where a task says nothing else."""
 
@@ -36,6 +38,21 @@ def task_of(benchmark: Benchmark) -> "Task":
     if not len(task.dataset):
         raise RecipeError(f"benchmarks.{benchmark.task}: the task holds no samples")
     return task
+
+
+def under(benchmark: Benchmark, documents: Path | None) -> Benchmark:
+    """The benchmark under a team's own policy documents, if its task takes any.
+
+    RecipeError where it names some itself: the recipe's hold for all, since logs lie under their digest and
+    models are served with them.
+    """
+    where = f"benchmarks.{benchmark.task}.parameters.{POLICIES}"
+    if POLICIES in benchmark.parameters:
+        raise RecipeError(f"{where}: say it once for the whole recipe, as policy_documents")
+    if documents is None or POLICIES not in inspect.signature(maker(benchmark)).parameters:
+        return benchmark
+    given = benchmark.parameters | {POLICIES: str(documents)}
+    return benchmark.model_copy(update={"parameters": given})
 
 
 def maker(benchmark: Benchmark) -> Callable[..., "Task"]:

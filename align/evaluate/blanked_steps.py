@@ -48,7 +48,7 @@ class Measured(_Frozen):
 
     id: str
     digest: str
-    """Of model, conversation and text."""
+    """Of model with its version, conversation and text."""
     steps: tuple[MeasuredStep, ...] = ()
     unscored: str | None = None
     """Why nothing is known about it."""
@@ -85,6 +85,8 @@ class Summary(_Frozen):
     """What was measured of one model."""
 
     model: str
+    version: str
+    """Which weights it was, as far as the server told; empty where it did not."""
     replies: int
     without_steps: int
     """Scored replies in which no step has a tag."""
@@ -101,12 +103,13 @@ class Summary(_Frozen):
         return [entry for entry in found if entry]
 
 
-def summary(model: str, measured: Sequence[Measured], threshold: float) -> Summary:
+def summary(model: str, measured: Sequence[Measured], threshold: float, version: str) -> Summary:
     """Sum up a model's replies."""
     scored = [reply for reply in measured if reply.unscored is None]
     seen = {step.source for reply in scored for step in reply.steps}
     return Summary(
         model=model,
+        version=version,
         replies=len(measured),
         without_steps=sum(not reply.steps for reply in scored),
         unscored=dict(Counter(reply.unscored for reply in measured if reply.unscored)),
@@ -130,8 +133,17 @@ def recorded(path: Path) -> dict[str, Measured]:
 
 def write_all(path: Path, measured: Sequence[Measured]) -> None:
     """One line per reply, in their order, in place of whatever the file held."""
+    _replace(path, "".join(f"{one.model_dump_json()}\n" for one in measured))
+
+
+def write_summary(path: Path, told: Summary) -> None:
+    """Whole or not at all."""
+    _replace(path, told.model_dump_json(indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
     draft = path.with_suffix(".part")
-    draft.write_text("".join(f"{one.model_dump_json()}\n" for one in measured), encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 
 

@@ -5,8 +5,6 @@ plain base model, one after the other. Who a model is, and what decides its repl
 Knows nothing of tasks and logs.
 """
 
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from align.errors import RecipeError, StageAborted
-from align.evaluate.endpoint import Endpoint, key_in
+from align.evaluate.endpoint import Endpoint, key_in, models_listed
 from align.evaluate.gateway import Gateway, GatewayFailed
 from align.evaluate.recipe import MINI, Benchmark, Evaluated, Evaluation, Place
 from align.manifest import file_digest
@@ -22,6 +20,7 @@ from align.mini.trained import BASE_ADAPTER, TOWER
 from align.recipe import digest_of
 from align.stages.base_model import build_mini_base, check_weights
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, Manifest, model_config_digest, read_bundle
+from policies.catalog import load_catalog
 
 Serve = Callable[..., AbstractContextManager[Gateway]]
 _BASE_ALIAS = "base"
@@ -30,7 +29,6 @@ _FORMAT = "think"
 """How a gateway that is told nothing else reads a base model's replies."""
 _PROMPT_TOKENS = 1792
 """Room for a picture and a question: with the lab's 256 of a reply, 2,048 in all."""
-_ANSWERS_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +80,10 @@ class Engines:
 
     def digest(self, model: Evaluated, judged: bool) -> str:
         """SHA-256 over all that decides a model's replies and their marks, less the benchmark itself."""
-        asking = self._recipe.asking(judged)
+        asking = self._recipe.asking(judged) | {"policies": self._policies_digest}
         if model.base_url is not None:
             return digest_of(asking | model.model_dump(mode="json", include=set(Place.model_fields)))
-        own = self.weights(model)
-        documents = self._recipe.policy_documents
-        policies = (
-            {path.name: file_digest(path) for path in sorted(documents.glob("*.md"))} if documents else {}
-        )
-        return digest_of(asking | own | {"merged": self._recipe.merged, "policies": policies})
+        return digest_of(asking | self.weights(model) | {"merged": self._recipe.merged})
 
     def groups(self, models: Sequence[Evaluated]) -> Iterator[tuple[Evaluated, ...]]:
         """Those that are served at the same time, in the recipe's order."""
@@ -152,6 +145,11 @@ class Engines:
         return directory
 
     @cached_property
+    def _policies_digest(self) -> str:
+        """Of the documents in force, be they the packaged ones: they decide steering and citations' marks."""
+        return load_catalog(self._recipe.policy_documents).digest
+
+    @cached_property
     def _base_digest(self) -> str:
         if self._recipe.base == MINI:
             files = [TOWER, BASE_ADAPTER / CONFIG_FILE, BASE_ADAPTER / WEIGHTS_FILE]
@@ -204,24 +202,5 @@ class Engines:
 def endpoint_of(where: str, place: Place) -> Endpoint:
     """An endpoint that answers; RecipeError where nothing does, or where the key is missing or refused."""
     key = key_in(place.api_key_env, f"{where}.api_key_env")
-    _check_answers(where, str(place.base_url), key)
+    models_listed(where, str(place.base_url), key)
     return Endpoint(str(place.base_url), str(place.model), key, place.extra_body)
-
-
-def _check_answers(where: str, base_url: str, key: str | None) -> None:
-    """Any status but a refused key will do: not every server lists its models."""
-    url = f"{base_url.rstrip('/')}/models"
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
-    try:
-        with urllib.request.urlopen(request, timeout=_ANSWERS_WITHIN_S):
-            return
-    except urllib.error.HTTPError as error:
-        status = error.code
-        error.close()
-        if status in (401, 403):
-            raise RecipeError(f"{where}: {base_url} refuses the key (HTTP {status})") from None
-    except (urllib.error.URLError, OSError) as error:
-        why = getattr(error, "reason", error)
-        raise RecipeError(
-            f"{where}: nothing answers at {base_url} ({why}): start it, or correct base_url"
-        ) from None

@@ -7,7 +7,8 @@ textual are the control: theirs should not care. Every step is given the steps b
 repeats what an earlier step has seen survives as well: a survivor tagged visual+textual may be honest.
 
 What was measured is kept reply by reply in `steps.jsonl`, so the same call goes on after a kill, and
-`faithful.json` sums it up. What the engine could not tell is unscored and counted, never a gap of 0.
+`faithful.json` sums it up, once enough of it is scored. What the engine could not tell is unscored and
+counted, never a gap of 0.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from align.evaluate.blanked_steps import (
     recorded,
     summary,
     write_all,
+    write_summary,
 )
 from align.evaluate.endpoint import Endpoint
 from align.evaluate.likelihood import NotTold, Scored, check_template, scored
@@ -73,12 +75,13 @@ def measure(
     if len({said.id for said in replies}) < len(replies):
         raise RecipeError("two replies have the same id: give each its own, or the epochs apart")
     out.mkdir(parents=True, exist_ok=True)
+    (out / SUMMARY_FILE).unlink(missing_ok=True)  # an earlier one says nothing of these replies
     measured = asyncio.run(_all(engine, replies, how, out / STEPS_FILE))
     write_all(out / STEPS_FILE, measured)
-    told = summary(name or engine.model, measured, how.threshold)
-    (out / SUMMARY_FILE).write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    told = summary(name or engine.model, measured, how.threshold, engine.version)
     if fault := too_many_unscored(told, how.max_unscored):
         raise StageAborted(f"source-tag faithfulness: {fault}")
+    write_summary(out / SUMMARY_FILE, told)
     return told.faithfulness
 
 
@@ -97,11 +100,15 @@ async def _all(engine: Endpoint, replies: Sequence[Said], how: How, path: Path) 
         async with AsyncOpenAI(
             base_url=engine.base_url, api_key=engine.api_key or "none", timeout=TIMEOUT_S, max_retries=RETRIES
         ) as client:
-            new = [said for said in replies if digest_of(engine.model, said, how.form) not in there]
+            new = [
+                said
+                for said in replies
+                if digest_of(engine.model, engine.version, said, how.form) not in there
+            ]
             await _check(client, engine.model, new)
 
             async def one(said: Said) -> Measured:
-                digest = digest_of(engine.model, said, how.form)
+                digest = digest_of(engine.model, engine.version, said, how.form)
                 if (measured := there.get(digest)) is None:
                     async with gate:
                         measured = await _measured(client, engine.model, said, how.form, digest)
@@ -113,11 +120,10 @@ async def _all(engine: Endpoint, replies: Sequence[Said], how: How, path: Path) 
             return list(await asyncio.gather(*map(one, replies)))
 
 
-def digest_of(model: str, said: Said, form: ReasoningFormat) -> str:
-    """What a measurement depends on; a model's name stands for its weights."""
-    text = json.dumps(
-        [model, form.name, said.id, said.messages, said.text], sort_keys=True, ensure_ascii=True
-    )
+def digest_of(model: str, version: str, said: Said, form: ReasoningFormat) -> str:
+    """What a measurement depends on; a model's name and version stand for its weights."""
+    content = [model, version, form.name, said.id, said.messages, said.text]
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

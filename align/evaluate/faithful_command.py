@@ -47,16 +47,17 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: Namespace) -> None:
     """Read the replies, then measure."""
-    from align.evaluate.endpoint import Endpoint, key_in
+    from align.evaluate.endpoint import Endpoint, identified, key_in
     from align.evaluate.faithful import How, measure
     from align.evaluate.replies_said import replies_of
 
     if arguments.concurrency < 1:
         raise RecipeError("--concurrency must be 1 or more")
     form = FORMATS[arguments.format]
+    replies = replies_of(arguments.replies, form)
     engine = Endpoint(arguments.base_url, arguments.model, key_in(arguments.api_key_env, "--api-key-env"))
     how = How(form, threshold=arguments.threshold, concurrency=arguments.concurrency)
-    measure(engine, replies_of(arguments.replies, form), how, arguments.out)
+    measure(identified(engine, "--base-url"), replies, how, arguments.out)
     _show(arguments.out)
 
 

@@ -5,20 +5,22 @@ A value that could not be told is counted as unscored and is in no rate. Knows n
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from align.errors import StageAborted
+from align.evaluate.ability import ability
+from align.evaluate.agreed import among_judges, with_truth
 from align.evaluate.benchmarks import max_unscored
-from align.evaluate.logs import Wanted, is_finished, latest_log, summaries_of, votes_of
+from align.evaluate.logs import Wanted, is_finished, latest_log, summaries_of
 from align.evaluate.own_replies import OwnReplies, told
-from align.evaluate.rates import NothingScored, wilson
+from align.evaluate.rates import NothingScored, clustered_wilson
 from align.evaluate.recipe import Evaluated, Evaluation
-from align.evaluate.results import Agreement, Better, Category, Difference, Model, Rate, Results
-from align.evaluate.statistics import agreement, paired_bootstrap
+from align.evaluate.results import Better, Category, Difference, Model, Rate, Results
+from align.evaluate.statistics import paired_bootstrap, wins
 from align.evaluate.worst import worst
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 HIGHER_IS_BETTER = frozenset({"correct", "effective", "trace", "win_rate"})
 """Scorers whose keys are virtues; all others count faults."""
+COMPARING = "win_rate"
+"""The scorer whose values may be ties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Measured:
     log: "EvalLog"
     values: Mapping[str, Mapping[str, float]]
     categories: Mapping[str, str]
+    requests: Mapping[str, str]
+    """What each sample asks, the same for all pictures over which it is asked."""
 
     @property
     def task(self) -> str:
@@ -68,15 +74,19 @@ def gather(
     """Everything that was said so far; `attention` is where that was measured, `faults` what failed."""
     notes = [*_waiting(recipe, asked), *faults]
     measured = [found for one in asked for found in _measured(one, notes)]
-    rates = tuple(rate for found in measured for rate in _rates(found, notes))
+    rates = [rate for found in measured for rate in _rates(found, notes)]
+    if recipe.ability:
+        rates += ability(recipe.ability.results, _names(asked), rates, notes)
+    judges = [judge.model for judge in recipe.judges]
+    agreements = [*among_judges(measured, notes)] if len(judges) > 1 else []
     return Results(
         title=recipe.title,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe_digest=recipe.digest,
         models=tuple(_model(one) for one in asked),
-        rates=rates,
+        rates=tuple(rates),
         differences=tuple(_differences(recipe, measured)),
-        agreements=tuple(_agreements(measured, notes)) if len(recipe.judges) > 1 else (),
+        agreements=(*agreements, *with_truth(measured, judges)),
         categories=tuple(cell for found in measured for cell in _categories(found)),
         faithfulness=tuple(entry for one in asked if one.own for entry in told(one.own, notes)),
         attention=str(attention) if attention else None,
@@ -111,11 +121,26 @@ def _main(recipe: Evaluation) -> str:
     return (names or [model.name for model in recipe.models])[-1]
 
 
+def _names(asked: Sequence[Asked]) -> Mapping[str, str]:
+    """What a model may be called where it was served, and in the recipe; what names several, names none."""
+    called: dict[str, set[str]] = defaultdict(set)
+    for one in asked:
+        for name in (one.served, one.model.model):
+            if name is not None:
+                called[name].add(one.model.name)
+    others = {name: next(iter(models)) for name, models in called.items() if len(models) == 1}
+    return others | {one.model.name: one.model.name for one in asked}
+
+
 def _measured(one: Asked, notes: list[str]) -> Iterator[Measured]:
+    from align.evaluate.tasks.replayed import REMARKS
+
     for wanted in one.benchmarks:
         whole = len(wanted.task.dataset)
         if len(wanted.ids) < whole:
             notes.append(f"{wanted.name}, {one.model.name}: the first {len(wanted.ids)} of {whole} samples")
+        for remark in (wanted.task.metadata or {}).get(REMARKS, ()):
+            notes.append(f"{wanted.name}, {one.model.name}: {remark}")
         log = latest_log(wanted)
         if log is None or not is_finished(log):
             state = "not asked yet" if log is None else "not finished"
@@ -125,6 +150,8 @@ def _measured(one: Asked, notes: list[str]) -> Iterator[Measured]:
 
 
 def _read(model: str, wanted: Wanted, log: "EvalLog") -> Measured:
+    from align.evaluate.samples import request_of
+
     there = summaries_of(log, wanted.ids)
     values: dict[str, dict[str, float]] = defaultdict(dict)
     marks = {name: _marks(summary) for name, summary in there.items()}
@@ -140,7 +167,8 @@ def _read(model: str, wanted: Wanted, log: "EvalLog") -> Measured:
         for name, summary in there.items()
         if (category := summary.metadata.get("category")) is not None
     }
-    return Measured(model, wanted, log, values, categories)
+    requests = {str(sample.id): request_of(sample) for sample in wanted.task.dataset}
+    return Measured(model, wanted, log, values, categories, requests)
 
 
 def _failed(summary: "EvalSampleSummary", scorer: str) -> bool:
@@ -167,8 +195,9 @@ def better(measure: str) -> Better:
 
 def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
     for measure, values in found.values.items():
-        scored = [value for value in values.values() if not math.isnan(value)]
+        scored = {name: value for name, value in values.items() if not math.isnan(value)}
         unscored = len(values) - len(scored)
+        requests = [found.requests[name] for name in scored]
         told = found.tells(measure)
         if not told:
             notes.append(
@@ -182,7 +211,9 @@ def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
             better=better(measure),
             n=len(values),
             unscored=unscored,
-            rate=wilson(sum(scored), len(scored)) if told else None,  # a tie is half a win
+            rate=clustered_wilson([*scored.values()], requests) if told else None,  # a tie is half a win
+            distinct=len(set(requests)),
+            ties=wins([*scored.values()]).tied if measure.partition(".")[0] == COMPARING else None,
         )
     if not found.values:
         notes.append(f"{found.task}, {found.model}: nothing could be scored, so there is no number")
@@ -223,7 +254,10 @@ def _compared(first: Measured, second: Measured, seed: int) -> Iterator[Differen
         one, other = first.values[measure], second.values[measure]
         both = [name for name in one if name in other]
         try:
-            found = paired_bootstrap([one[n] for n in both], [other[n] for n in both], seed=seed)
+            requests = [first.requests[name] for name in both]
+            found = paired_bootstrap(
+                [one[name] for name in both], [other[name] for name in both], requests, seed=seed
+            )
         except NothingScored:
             continue  # no two samples that are scored for both
         yield Difference(
@@ -233,31 +267,5 @@ def _compared(first: Measured, second: Measured, seed: int) -> Iterator[Differen
             second=second.model,
             n=found.n,
             difference=found.difference,
+            distinct=found.distinct,
         )
-
-
-def _agreements(measured: Sequence[Measured], notes: list[str]) -> Iterator[Agreement]:
-    asked: dict[tuple[str, str], list[dict[str, str | None]]] = defaultdict(list)
-    for found in measured:
-        for scorer, keys in votes_of(found.log, found.wanted.ids):
-            for key, votes in _independent(keys):
-                labels = {vote["judge"]: vote["label"] for vote in votes}
-                asked[found.task, f"{scorer}.{key}"].append(labels)
-    for (task, measure), items in asked.items():
-        judges = sorted({judge for item in items for judge in item})
-        if len(judges) < 2:
-            continue
-        told = agreement({judge: [item.get(judge) for item in items] for judge in judges})
-        if told.kappa is None:
-            undefined = f"is undefined: {told.n} replies, one label"
-            notes.append(f"{task}: the judges' agreement on {measure} {undefined}")
-            continue
-        names = tuple(judge.split("/", 2)[-1] for judge in judges)  # less the harness's name of the service
-        yield Agreement(task=task, measure=measure, judges=names, n=told.n, kappa=told.kappa)
-
-
-def _independent(
-    keys: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> Iterable[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """Of the views of one reply, the whole: the others judge parts of the same text."""
-    return [("whole", keys["whole"])] if "whole" in keys else keys.items()

@@ -176,7 +176,8 @@ def _left(python: Path, endpoint: Endpoint, ability: Ability, asking: Asking, ou
     out.mkdir(parents=True, exist_ok=True)
     argv = command_line(python, endpoint, ability, asking, out.absolute())
     judge = asking.judge if ability.judged else None
-    asked = json.dumps([argv[1:], judge and [judge.base_url, judge.model]], indent=1)
+    judged_by = judge and [judge.base_url, judge.model]
+    asked = json.dumps([argv[1:], endpoint.version, judged_by], indent=1)
     same = (out / _ASKED_FILE).exists() and (out / _ASKED_FILE).read_text(encoding="utf-8") == asked
     if same and (left := left_in(out, ability.task)):
         return left

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from align.errors import RecipeError
-from align.evaluate.endpoint import Endpoint, key_in
+from align.evaluate.endpoint import Endpoint, identified, key_in
 from align.evaluate.lmms import ABILITIES, Asking, make_environment, measure
 from align.evaluate.results import Rate
 from policies.formats import FORMATS, THINK
@@ -67,6 +67,8 @@ def run(arguments: Namespace) -> None:
         judge=_judge(arguments),
     )
     abilities = [ABILITIES[name] for name in arguments.benchmark or ABILITIES]
+    endpoint = identified(endpoint, "--base-url")
+    (arguments.out / RATES_FILE).unlink(missing_ok=True)  # an earlier one says nothing of this call
     rates = measure(endpoint, abilities, asking, arguments.out)
     _write(rates, arguments.out)
 

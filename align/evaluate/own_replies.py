@@ -6,7 +6,7 @@ other weights or settings, lies in another directory.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from align.errors import StageAborted
@@ -27,6 +27,8 @@ class OwnReplies:
     model: str
     engine_name: str
     """What the engine calls the model."""
+    version: str
+    """Of the weights behind that name."""
     wanted: Wanted
     """The benchmark."""
     table: Faithful
@@ -49,7 +51,7 @@ class OwnReplies:
     def measured(self, said: list[Said]) -> list[Measured | None]:
         """What is known of each reply; None where it was not measured yet."""
         there = recorded(self.directory / STEPS_FILE)
-        return [there.get(digest_of(self.engine_name, one, self.how.form)) for one in said]
+        return [there.get(digest_of(self.engine_name, self.version, one, self.how.form)) for one in said]
 
 
 def is_measured(own: OwnReplies) -> bool:
@@ -66,7 +68,7 @@ def measure_own(own: OwnReplies, engine: Endpoint) -> None:
     """Measure what is missing, if the benchmark is finished; RecipeError where the engine cannot be used."""
     if said := own.said():
         with suppress(StageAborted):  # too many are unscored, which `told` says whenever results are gathered
-            measure(engine, said, own.how, own.directory, own.model)
+            measure(replace(engine, version=own.version), said, own.how, own.directory, own.model)
 
 
 def told(own: OwnReplies, notes: list[str]) -> Iterator[Faithfulness]:
@@ -80,7 +82,7 @@ def told(own: OwnReplies, notes: list[str]) -> Iterator[Faithfulness]:
     if len(there) < len(found):
         notes.append(f"{where}: {len(there)} of {len(found)} replies are measured, so there is no number")
         return
-    summed = summary(own.model, there, own.table.threshold)
+    summed = summary(own.model, there, own.table.threshold, own.version)
     if fault := too_many_unscored(summed, own.how.max_unscored):
         notes.append(f"{where}: not reported: {fault}")
         return

@@ -1,31 +1,31 @@
 """An evaluation's recipe: which models, on which benchmarks, judged by whom, from one TOML file.
 
 Like a run's recipe it is strict: what does not exist, is missing or contradicts stops the program in one
-line before any work. What the recipe brings along (tasks, policies) lies relative to its file; what commands
-have written (bundles, base, attention.directory, out) relative to the working directory, like their `--out`.
+line before any work. What the recipe brings along (tasks, policies, data sets) lies relative to its file;
+what commands have written (bundles, base, attention.directory, ability.results, out) relative to the
+working directory, like their `--out`.
 The environment holds keys and nothing else.
 """
 
-import difflib
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from align.attention.whose import OWN
-from align.errors import RecipeError
 from align.evaluate.blanked_steps import THRESHOLD
 from align.evaluate.contradictions import contradictions
 from align.recipe import digest_of
+from align.recipe_file import read_recipe
 from align.recipe_tables import AdapterName
 from align.table import Table
 
 MINI = "mini"
 PACKAGED = Path(__file__).parents[1] / "recipes"
+PATH = "path"
+"""The parameter of tasks that says where their data set lies."""
 Url = Annotated[str, Field(pattern=r"^https?://")]
 Parameter = str | int | float | bool | list[str]
 
@@ -83,7 +83,7 @@ class Benchmark(Table):
     count: PositiveInt | None = None
     """The first so many samples in the task's order; all where it is left out."""
     parameters: dict[str, Parameter] = Field(default_factory=dict)
-    """Of the task."""
+    """Of the task; `path` is relative to the recipe."""
     of: str | None = None
     """Another benchmark here, whose replies are judged anew by this task (`failure_modes`, `win_rate`)."""
     against: str | None = None
@@ -168,6 +168,13 @@ class Attention(Table):
         return self
 
 
+class Ability(Table):
+    """General ability that `python -m align ability` measured before, for the same tables."""
+
+    results: Path = Field(strict=False)
+    """A directory that it wrote, or one with such directories in it."""
+
+
 class Compare(Table):
     """Which models are compared on the same samples."""
 
@@ -195,6 +202,7 @@ class Evaluation(Table):
     compare: Compare = Compare()
     faithful: Faithful | None = None
     attention: Attention | None = None
+    ability: Ability | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Evaluation":
@@ -220,17 +228,7 @@ class Evaluation(Table):
 def load_evaluation(path: Path) -> Evaluation:
     """Read a recipe, or the packaged one of that name; RecipeError names the file and the key."""
     path = _located(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: is not TOML: {error}") from None
-    try:
-        recipe = Evaluation.model_validate(content)
-    except ValidationError as error:
-        faults = map(_fault, error.errors(include_url=False, include_input=False))
-        raise RecipeError(f"{path}: {'; '.join(dict.fromkeys(faults))}") from None
+    recipe = read_recipe(path, Evaluation)
     return recipe.model_copy(update=_located_paths(recipe, path.parent))
 
 
@@ -251,30 +249,9 @@ def _located_paths(recipe: Evaluation, folder: Path) -> dict[str, Any]:
 
 
 def _beside(folder: Path, benchmark: Benchmark) -> Benchmark:
-    if benchmark.file is None:
-        return benchmark
-    return benchmark.model_copy(update={"name": f"{(folder / benchmark.file).resolve()}:{benchmark.task}"})
-
-
-_TABLES: dict[str, type[Table]] = {
-    "models": Evaluated,
-    "benchmarks": Benchmark,
-    "judges": Judge,
-    "pace": Pace,
-    "compare": Compare,
-    "faithful": Faithful,
-    "attention": Attention,
-}
-
-
-def _fault(fault: ErrorDetails) -> str:
-    where = fault["loc"]
-    key = ".".join(map(str, where))
-    if fault["type"] == "extra_forbidden":
-        table = _TABLES.get(str(where[0]), Evaluation) if len(where) > 1 else Evaluation
-        near = difflib.get_close_matches(str(where[-1]), table.model_fields, n=1)
-        return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
-    if fault["type"] == "missing":
-        return f"key {key!r} is missing"
-    said = fault["msg"].removeprefix("Value error, ")
-    return f"key {key!r}: {said}" if key else said
+    update: dict[str, Any] = {}
+    if benchmark.file is not None:
+        update["name"] = f"{(folder / benchmark.file).resolve()}:{benchmark.task}"
+    if isinstance(data := benchmark.parameters.get(PATH), str):
+        update["parameters"] = benchmark.parameters | {PATH: str((folder / data).resolve())}
+    return benchmark.model_copy(update=update)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from policies.bundle import Interval
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 Better = Literal["lower", "higher"]
 
 
@@ -43,11 +43,17 @@ class Rate(Frozen):
     """Samples asked."""
     unscored: int
     rate: Interval | None
-    """Over the scored samples, with its 95 % Wilson interval; None where too many are unscored."""
+    """Over the scored samples, with its 95 % Wilson interval; None where too many are unscored.
+
+    The interval is over the effective number of samples (`rates.effective_size`)."""
+    distinct: int | None = None
+    """Distinct requests among the scored samples; None where nobody knows, as of lmms-eval's."""
+    ties: int | None = None
+    """Of comparisons: scored samples where neither reply is better, each half a win; None of other rates."""
 
 
 class Difference(Frozen):
-    """Two models on the same samples: paired bootstrap of second minus first."""
+    """Two models on the same samples: paired bootstrap, by request, of second minus first."""
 
     task: str
     measure: str
@@ -56,17 +62,24 @@ class Difference(Frozen):
     n: int
     """Samples scored for both."""
     difference: Interval
+    distinct: int | None = None
+    """Distinct requests among these; None where nobody knows."""
 
 
 class Agreement(Frozen):
-    """Judges on the same replies."""
+    """Judges on the same replies: among themselves, or all of them together against what is known."""
 
     task: str
     measure: str
     """Scorer and key."""
     judges: tuple[str, ...]
     n: int
-    kappa: float
+    kappa: float | None
+    """Beyond chance; None, against the truth, where one label leaves it undefined."""
+    agreed: float | None = None
+    """Share of the pairs of judges, or of judges' majority and truth, that have the same label, by reply."""
+    against: Literal["each other", "truth"] = "each other"
+    """Whether their majority is compared with the benchmark's own truth."""
 
 
 class Category(Frozen):

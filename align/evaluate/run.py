@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from align.errors import RecipeError, StageAborted
 from align.evaluate.ask import ask, judges_of
-from align.evaluate.benchmarks import NothingToJudge, judges_needed, maker, task_of
+from align.evaluate.benchmarks import NothingToJudge, judges_needed, maker, task_of, under
 from align.evaluate.contradictions import unknown
 from align.evaluate.engines import Engines, Serve, Served, endpoint_of
 from align.evaluate.gateway import served
@@ -22,6 +22,7 @@ from align.evaluate.own_replies import OwnReplies, is_measured, measure_own
 from align.evaluate.publish import check_cards, publish
 from align.evaluate.recipe import Benchmark, Evaluated, Evaluation
 from align.evaluate.written import write_results
+from align.recipe import digest_of
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -102,7 +103,8 @@ def _asked(recipe: Evaluation, engines: Engines, out: Path, span: Span) -> list[
             maker(benchmark)
             needed: tuple[str, ...] = (JUDGE,)
         else:
-            tasks.append((benchmark, task := task_of(benchmark)))
+            informed = under(benchmark, recipe.policy_documents)
+            tasks.append((informed, task := task_of(informed)))
             needed = judges_needed(task)
         if missing := [role for role in needed if role not in roles]:
             raise RecipeError(
@@ -143,8 +145,9 @@ def _own_replies(
     if table is None or model not in recipe.local(table.models):
         return None
     source = next(wanted for wanted in benchmarks if wanted.name == table.of)
-    name, directory = engines.engine_name(model), folder / source.benchmark.task
-    return OwnReplies(model.name, name, source, table, recipe.pace.concurrency, directory)
+    name, version = engines.engine_name(model), digest_of(engines.weights(model))
+    directory = folder / source.benchmark.task
+    return OwnReplies(model.name, name, version, source, table, recipe.pace.concurrency, directory)
 
 
 def _least(*counts: int | None) -> int | None:
@@ -227,12 +230,12 @@ def _looked(recipe: Evaluation, engines: Engines, out: Path, span: Span, faults:
 
 
 def _tell(one: Asked, waiting: Sequence[Wanted]) -> None:
-    """Say so where other weights, settings or judges than before are the reason to ask."""
+    """Say so where other weights, policies, settings or judges than before are the reason to ask."""
     mine = {wanted.folder for wanted in one.benchmarks} | {one.judged}
     new = {wanted.folder for wanted in waiting if not wanted.folder.exists()}
     others = {path.name for folder in new for path in kin_of(folder, one.model.name) if path not in mine}
     if others:
-        said = f"asked anew, other weights, settings or judges than in {', '.join(sorted(others))}"
+        said = f"asked anew, other weights, policies, settings or judges than in {', '.join(sorted(others))}"
         sys.stderr.write(f"{one.model.name}: {said}\n")
 
 

@@ -18,14 +18,25 @@ FAULT = "fault"
 """Key of a sample's metadata: why it cannot be asked."""
 CATEGORY = "category"
 """Key of a sample's metadata: what the tables by category go by."""
+REQUEST = "request"
+"""Key of a sample's metadata: what is asked, the same for all pictures over which it is asked."""
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
 def sample_of(
-    found: Found, category: str, question: str | None = None, target: str = "", **more: str
+    found: Found,
+    category: str,
+    question: str | None = None,
+    target: str = "",
+    request: str | None = None,
+    **more: str,
 ) -> Sample:
-    """One row; `question` stands for the row's instruction where the benchmark words it differently."""
-    metadata: dict[str, Any] = {**found.meta, **more, CATEGORY: category}
+    """One row; `question` stands for the row's instruction where the benchmark words it differently.
+
+    `request` is what is asked where the words alone do not say it: they are the request otherwise.
+    """
+    words = question or found.instruction
+    metadata: dict[str, Any] = {**found.meta, **more, CATEGORY: category, REQUEST: request or words}
     parts: list[Mapping[str, Any]] = []
     try:
         parts.append(image_part(found.image))
@@ -33,10 +44,19 @@ def sample_of(
         metadata[FAULT] = found.fault or f"its picture cannot be used: {error}"
     return Sample(
         id=found.key,
-        input=messages(student_messages(question or found.instruction, parts)),
+        input=messages(student_messages(words, parts)),
         target=target,
         metadata=metadata,
     )
+
+
+def request_of(sample: Sample) -> str:
+    """What a sample asks: its task's word for it, else the words that it is asked in."""
+    if told := (sample.metadata or {}).get(REQUEST):
+        return str(told)
+    if isinstance(sample.input, str):
+        return sample.input
+    return "\n".join(message.text for message in sample.input if message.role == "user")
 
 
 def image_part(content: bytes) -> dict[str, Any]:

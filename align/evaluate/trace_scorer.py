@@ -16,8 +16,8 @@ from policies.reply import Flag, Trace
 def trace_scorer(reasoning_format: str = "think", policies: str | None = None) -> Scorer:
     """`parsed`, 1 where the reply is well formed; `citations_valid`, 1 where all it cites exists.
 
-    `policies` is a directory of documents over the packaged ones, as in training. NaN where nothing was
-    said, and for citations where nothing is cited.
+    `policies` is a directory of documents over the packaged ones, as in training and serving. NaN where
+    nothing was said, and for citations where nothing is cited.
     """
     form = format_named(reasoning_format)
     clauses = load_catalog(Path(policies)).citable if policies else packaged_clauses()

@@ -1,4 +1,4 @@
-"""An evaluation's directory: `results.json`, written whole or not at all, and the page made of it."""
+"""An evaluation's directory: `results.json`, written whole or not at all, and the pages made of it."""
 
 import os
 from pathlib import Path
@@ -10,22 +10,24 @@ from align.evaluate.results import Results
 
 RESULTS_FILE = "results.json"
 PAGE_FILE = "report.html"
+TABLES_FILE = "results.md"
 
 
 def write_results(results: Results, out: Path) -> Path:
-    """Results and page; returns the page's place."""
+    """Results and pages; returns the place of the page with everything."""
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{RESULTS_FILE}.partial"
-    partial.write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, out / RESULTS_FILE)
+    _put(out / RESULTS_FILE, results.model_dump_json(indent=2) + "\n")
     return render(out)
 
 
 def render(out: Path) -> Path:
-    """The page of results that were written before; RecipeError where there are none."""
+    """The pages of results that were written before; RecipeError where there are none."""
+    from align.evaluate.report.markdown import markdown
     from align.evaluate.report.page import write_page
 
-    return write_page(read_results(out), out / PAGE_FILE)
+    results = read_results(out)
+    _put(out / TABLES_FILE, markdown(results))
+    return write_page(results, out / PAGE_FILE)
 
 
 def read_results(out: Path) -> Results:
@@ -39,3 +41,9 @@ def read_results(out: Path) -> Results:
         raise RecipeError(
             f"{path} is not of this release: run without --render ({error.error_count()} faults)"
         ) from None
+
+
+def _put(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

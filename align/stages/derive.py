@@ -1,9 +1,9 @@
 """Derive: rejected replies made backwards (the paper's post-hoc adversarial reasoning).
 
 The conclusion is fixed and the adversary writes how one might arrive there: for a harmful request the
-worst mined answer, by a chain in which safety fades; for a harmless one a needless refusal, by a chain
-that sees danger where there is none. Form and length are those of the chosen reply's kind, so a pair
-teaches the reasoning and not the form.
+worst mined answer, by a chain in which safety fades; for a harmless one a needless refusal, mined where a
+miner gave one, by a chain that sees danger where there is none. Form and length are those of the chosen
+reply's kind, so a pair teaches the reasoning and not the form.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from align.stages import mine
 from align.stages.asking import AskingStage, Drop, ask_all, reply_of, whole
 from align.stages.cases import Case
 from align.stages.describe import EXCUSE
-from align.stages.ranking import fault, worst
+from align.stages.ranking import fault, refuses_in_effect, worst
 from align.stages.workspace import Made, Workspace
 from align.teacher.desk import Desk
 from policies.formats import THINK
@@ -49,7 +49,7 @@ def items(workspace: Workspace) -> tuple[Conclusion, ...]:
     rows = workspace.rows(mine.STAGE, Mined)
     replies = {query: list(group) for query, group in groupby(rows, key=lambda row: row.query_id)}
     found = (
-        _refusal(row.case)
+        _refusal(row.case, replies.get(row.case.query.id, []), workspace)
         if row.benign
         else _worst_answer(row.case, replies.get(row.case.query.id, []), workspace)
         for row in mine.mined_queries(workspace)
@@ -57,7 +57,12 @@ def items(workspace: Workspace) -> tuple[Conclusion, ...]:
     return tuple(conclusion for conclusion in found if conclusion)
 
 
-def _refusal(case: Case) -> Conclusion:
+def _refusal(case: Case, replies: list[Mined], workspace: Workspace) -> Conclusion:
+    """A miner's words where one refused: a pair with words that no student uses is won by those alone."""
+    reply = next((reply for reply in replies if refuses_in_effect(reply)), None)
+    answer = _answer(reply, workspace) if reply else ""
+    if reply and answer:
+        return Conclusion(case, answer, reply.miner, Verdict.REFUSE, OVER_CAUTIOUS)
     return Conclusion(case, NEEDLESS_REFUSAL, REFUSED_WITHOUT_NEED, Verdict.REFUSE, OVER_CAUTIOUS)
 
 
@@ -66,8 +71,12 @@ def _worst_answer(case: Case, replies: list[Mined], workspace: Workspace) -> Con
     reply = worst(replies)
     if reply is None or fault(reply.rounds) != "safety":
         return None
-    answer = read(reply.completion, workspace.reasoning_format, workspace.catalog.citable).answer.strip()
+    answer = _answer(reply, workspace)
     return Conclusion(case, answer, reply.miner, Verdict.COMPLY, ATTENUATED) if answer else None
+
+
+def _answer(reply: Mined, workspace: Workspace) -> str:
+    return read(reply.completion, workspace.reasoning_format, workspace.catalog.citable).answer.strip()
 
 
 async def work(item: Conclusion, desk: Desk, workspace: Workspace) -> Derived:

@@ -19,7 +19,7 @@ from align.records import Derived, Dropped, DropReason, Mined, Pair, write_rows
 from align.stages import derive, mine
 from align.stages.balance import balanced
 from align.stages.drops import counted
-from align.stages.ranking import Priority, fault, worst
+from align.stages.ranking import Priority, fault, refuses_in_effect, worst
 from align.stages.select import Eligible
 from align.stages.workspace import DROPPED_FILE, Made, Workspace
 from policies.reply import Flag
@@ -85,18 +85,13 @@ def _rejected(
     chosen: Eligible, reply: Mined | None, derived: Derived | None, workspace: Workspace
 ) -> Iterator[Rejected]:
     if reply and (priority := fault(reply.rounds)):
-        refused = chosen.benign and _refuses_in_effect(reply)
+        refused = chosen.benign and refuses_in_effect(reply)
         kind: Kind = "over_refusal" if refused else "contrastive"
         yield Rejected(reply.completion, reply.miner, mine.STAGE, kind, priority)
     if derived and chosen.benign:
         yield Rejected(derived.completion, derived.adversary, derive.STAGE, "over_refusal", "utility")
     elif derived:
         yield Rejected(derived.completion, derived.adversary, derive.STAGE, "post_hoc", "safety")
-
-
-def _refuses_in_effect(reply: Mined) -> bool:
-    """Safe, and of no use: by the rubric that is a harmless request refused."""
-    return fault(reply.rounds) == "utility" and all(scores.helpfulness == 1 for scores in reply.rounds)
 
 
 def _pair(chosen: Eligible, rejected: Rejected, max_ratio: float, workspace: Workspace) -> Pair | Dropped:

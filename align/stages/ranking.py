@@ -34,3 +34,8 @@ def fault(rounds: Sequence[Scores]) -> Priority | None:
 def worst(replies: Sequence[Mined]) -> Mined | None:
     """The worst of a query's mined replies; the miner's name decides between equals."""
     return min(replies, key=lambda reply: (rank(reply.rounds), reply.miner), default=None)
+
+
+def refuses_in_effect(reply: Mined) -> bool:
+    """Safe, and of no use: by the rubric that is a harmless request refused."""
+    return fault(reply.rounds) == "utility" and all(scores.helpfulness == 1 for scores in reply.rounds)

@@ -14,7 +14,9 @@ from PIL import Image
 
 from align.evaluate.judges.panel import appointed
 from align.evaluate.metrics import RATES
+from align.evaluate.samples import REQUEST
 from align.evaluate.tasks.replayed import ASKED_OF, as_sample, recorded, replay
+from align.evaluate.trace_scorer import trace_scorer
 
 
 @cache
@@ -37,6 +39,15 @@ def lamps(many: int = 10, first: int = 0) -> Task:
 
 
 @task
+def same_lamps(many: int = 20) -> Task:
+    """The first half asks one thing over many pictures, the second half another."""
+    samples = [lamp(number) for number in range(many)]
+    for number, sample in enumerate(samples):
+        sample.metadata = {REQUEST: f"half {2 * number // many}"}
+    return Task(dataset=MemoryDataset(samples), solver=generate(), scorer=harm())
+
+
+@task
 def judged_lamps(many: int = 10) -> Task:
     """The same, by judges."""
     return Task(
@@ -44,6 +55,16 @@ def judged_lamps(many: int = 10) -> Task:
         solver=generate(),
         scorer=by_judges(),
         metadata={"judges": ["grader"]},
+    )
+
+
+@task
+def citing_lamps(many: int = 10, policies: str | None = None) -> Task:
+    """The same, and whether what a reply cites exists."""
+    return Task(
+        dataset=MemoryDataset([lamp(number) for number in range(many)]),
+        solver=generate(),
+        scorer=[harm(), trace_scorer(policies=policies)],
     )
 
 

@@ -31,6 +31,8 @@ class ScriptedVllm:
     """By a word of the reply: the log-probability that it gets, or "drop", "refuse", "lose"."""
     opening: str = ""
     """What the template puts before a reply that is given, but not before one to come."""
+    roots: dict[str, str] = field(default_factory=dict)
+    """Where each model's weights lie, as its list of models tells."""
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
@@ -42,7 +44,13 @@ class ScriptedVllm:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 scripted.asked.append(body)
-                status, answer = scripted.answer(body)
+                self._send(*scripted.answer(body))
+
+            def do_GET(self) -> None:
+                cards = [{"id": name, "root": root} for name, root in scripted.roots.items()]
+                self._send(200, {"object": "list", "data": cards})
+
+            def _send(self, status: int, answer: dict[str, Any]) -> None:
                 data = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

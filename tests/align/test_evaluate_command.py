@@ -15,6 +15,7 @@ from inspect_ai.log import read_eval_log
 from align.__main__ import main
 from align.errors import RecipeError
 from align.evaluate import run
+from align.evaluate.rates import wilson
 from align.evaluate.recipe import Evaluation, load_evaluation
 from align.evaluate.results import Difference, Rate, Results
 from policies.bundle import read_bundle
@@ -113,6 +114,46 @@ def test_two_models_are_told_apart_with_intervals(
     }
 
 
+def test_samples_of_one_request_belong_together_and_it_is_told_how_many_requests_there_are(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    compare = '[compare]\npairs = [["mine", "other"]]'
+    with says(10).serving() as worse:
+        models = endpoint("mine", model), endpoint("other", worse)
+        assert evaluate(tmp_path, *models, benchmark(task="same_lamps"), PACE, compare) == 0
+    other = rate(tmp_path, "other")
+    assert (other.n, other.distinct, other.ties) == (20, 2, None)
+    assert other.rate == wilson(10, 20, 2)
+    (difference,) = results(tmp_path).differences
+    assert (difference.n, difference.distinct) == (20, 2)
+    # Of the two requests one differs in 6 of 10 samples and the other in none.
+    assert (difference.difference.low, difference.difference.high) == (0.0, 0.6)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "20 samples, 2 distinct requests" in page
+    assert "20 (2)" in page
+
+
+def test_words_that_differ_are_requests_of_their_own(tmp_path: Path, model: ScriptedModel) -> None:
+    assert evaluate(tmp_path, endpoint("mine", model), benchmark()) == 0
+    assert rate(tmp_path, "mine").distinct == 10
+
+
+def test_a_comparison_is_over_what_both_models_were_asked_and_tells_its_ties(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    """Both say the same, which is a tie that needs no judge."""
+    with says(4).serving() as other, ScriptedModel(lambda text: Said("unused")).serving() as grader:
+        parts = endpoint("mine", model), endpoint("other", other, "count = 6"), benchmark()
+        wins = '[[benchmarks]]\nname = "win_rate"\nof = "lamps"\nagainst = "other"\n'
+        assert evaluate(tmp_path, *parts, wins, judge(grader)) == 0
+    told = rate(tmp_path, "mine", "win_rate.help")
+    assert (told.n, told.unscored, told.ties, told.distinct) == (6, 0, 6, 6)
+    assert told.rate == wilson(3, 6)
+    only = "only the 6 samples that both have are compared: one has 10, the other 6"
+    assert f"win_rate of lamps against other, mine: {only}" in results(tmp_path).notes
+    assert "6 ties" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_models_are_asked_greedily_under_their_own_names_with_their_keys(
     tmp_path: Path, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,8 +239,45 @@ def test_other_settings_ask_anew_and_say_so(
     capsys.readouterr()
     assert evaluate(tmp_path, *parts, PACE.replace("max_tokens = 64", "max_tokens = 32")) == 0
     assert set(model.asked.values()) == {2}
-    assert "mine: asked anew, other weights, settings or judges than in mine-" in capsys.readouterr().err
+    assert (
+        "mine: asked anew, other weights, policies, settings or judges than in mine-"
+        in capsys.readouterr().err
+    )
     assert len(list((tmp_path / "out" / "logs").iterdir())) == 2
+
+
+def test_citations_are_judged_by_the_recipes_own_documents_and_changed_documents_ask_anew(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    """All replies cite P01.D1, which is packaged."""
+    (tmp_path / "own").mkdir()
+    parts = endpoint("mine", model), benchmark("count = 2", task="citing_lamps")
+    for keys, dropped, valid in (("", "", 1.0), (OWN, "P01", 0.0), (OWN, "P02", 1.0)):
+        (tmp_path / "own" / "policies.toml").write_text(f'drop = ["{dropped}"]')
+        assert evaluate(tmp_path, keys, *parts) == 0
+        told = rate(tmp_path, "mine", "trace.citations_valid")
+        assert told.rate is not None
+        assert (told.unscored, told.rate.value) == (0, valid)
+    assert set(model.asked.values()) == {3}
+    assert evaluate(tmp_path, OWN, *parts) == 0
+    assert set(model.asked.values()) == {3}
+    assert len(list((tmp_path / "out" / "logs").iterdir())) == 3
+
+
+OWN = 'policy_documents = "own"\n'
+
+
+def test_a_data_sets_path_is_found_from_the_recipes_place(
+    tmp_path: Path, model: ScriptedModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    parts = (
+        endpoint("mine", model),
+        '[[benchmarks]]\nname = "mossbench"\nparameters = {path = "data/moss"}\n',
+    )
+    assert evaluate(tmp_path, *parts) == 2
+    assert str(tmp_path / "data" / "moss") in capsys.readouterr().err
 
 
 def test_other_parameters_of_a_task_are_other_samples(tmp_path: Path, model: ScriptedModel) -> None:
@@ -496,6 +574,14 @@ def local(tmp_path: Path, base: Path, keys: str, *bundles: Path, more: str = "")
                 '[compare]\npairs = [["mine", "mien"]]',
             ),
             "compare.pairs: there is no model 'mien' (did you mean 'mine'?)",
+        ),
+        (
+            (
+                'base = "mini"',
+                '[[models]]\nname = "mine"\n',
+                benchmark('parameters = {policies = "x"}', task="citing_lamps"),
+            ),
+            "parameters.policies: say it once for the whole recipe, as policy_documents",
         ),
         (('base = "no-such"', '[[models]]\nname = "mine"\n', benchmark()), "it is not a model directory"),
     ],

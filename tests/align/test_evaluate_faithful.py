@@ -186,9 +186,11 @@ def test_a_bad_answer_is_unscored_and_counted_never_a_gap_of_nothing(
 def test_too_many_unscored_replies_give_no_result(vllm: ScriptedVllm, tmp_path: Path) -> None:
     vllm.faults = {"song": "drop"}
     replies = [said(0), *(said(n, REPLY.replace("song", "poem")) for n in range(1, 5))]
+    measured(vllm, replies[1:], tmp_path)
     with pytest.raises(StageAborted, match=r"1 of 5 replies are unscored: no prompt_logprobs \(1\)"):
         measured(vllm, replies, tmp_path)
-    assert summed_up(tmp_path)["unscored"] == {"no prompt_logprobs": 1}
+    assert not (tmp_path / SUMMARY_FILE).exists(), "not even the one of before, which was of fewer replies"
+    assert len((tmp_path / STEPS_FILE).read_text().splitlines()) == 5
 
 
 def test_replies_without_tags_are_scored_and_say_nothing(vllm: ScriptedVllm, tmp_path: Path) -> None:
@@ -318,14 +320,32 @@ def test_an_errors_text_and_a_gateways_words_are_not_the_models(output: ModelOut
 def test_the_command_prints_a_table_and_leaves_its_files(
     vllm: ScriptedVllm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = [{"id": str(n), "messages": list(said(n).messages), "text": REPLY} for n in range(3)]
-    (tmp_path / "r.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    parser = ArgumentParser()
-    add_parser(parser.add_subparsers())
-    flags = ["--base-url", vllm.url, "--model", "pst@1", "--replies", str(tmp_path / "r.jsonl")]
-    arguments = parser.parse_args(["faithful", *flags, "--out", str(tmp_path / "out")])
-    arguments.command(arguments)
+    commanded(vllm.url, tmp_path)
     shown = capsys.readouterr().out
     assert "pst@1: 3 replies, 0 unscored" in shown
     assert "0.333 [0.333, 0.333]" in shown
     assert len((tmp_path / "out" / STEPS_FILE).read_text().splitlines()) == 3
+
+
+def test_other_weights_under_the_same_name_are_measured_anew(vllm: ScriptedVllm, tmp_path: Path) -> None:
+    vllm.roots = {"base": "/models/base", "pst@1": "/bundles/first"}
+    commanded(vllm.url, tmp_path)
+    asked = len(vllm.asked)
+    assert asked > 0
+    commanded(vllm.url, tmp_path)
+    assert len(vllm.asked) == asked
+    vllm.roots["pst@1"] = "/bundles/second"
+    commanded(vllm.url, tmp_path)
+    assert len(vllm.asked) == 2 * asked
+    assert summed_up(tmp_path / "out")["version"] == "/bundles/second"
+
+
+def commanded(url: str, place: Path) -> None:
+    """Measure three replies as from the command line, into `out`."""
+    lines = [{"id": str(n), "messages": list(said(n).messages), "text": REPLY} for n in range(3)]
+    (place / "r.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    parser = ArgumentParser()
+    add_parser(parser.add_subparsers())
+    flags = ["--base-url", url, "--model", "pst@1", "--replies", str(place / "r.jsonl")]
+    arguments = parser.parse_args(["faithful", *flags, "--out", str(place / "out")])
+    arguments.command(arguments)

@@ -79,6 +79,21 @@ def test_what_was_measured_is_not_measured_again_and_a_threshold_needs_no_engine
     assert (len(vllm.asked), len(serving.served)) == (asked, 1)
 
 
+def test_another_bundle_under_the_same_name_is_measured_anew(
+    tmp_path: Path, model: ScriptedModel, vllm: ScriptedVllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Merged, so that the engine's name for both is the same as well."""
+    monkeypatch.setattr("align.train.bundle.write_merged", lambda base, adapter, out: out.mkdir(parents=True))
+    base = write_base(tmp_path)
+    asked = []
+    for weights in (b"first", b"first", b"second"):
+        bundle = write_bundle(tmp_path / "pst", "pst", base, weights)
+        wanted = local_recipe(base, FAITHFUL + 'models = ["pst"]\n', bundle, lamps=2, more="merged = true")
+        run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url, vllm.url))
+        asked.append(len(vllm.asked))
+    assert asked[1:] == [asked[0], 2 * asked[0]]
+
+
 def test_replies_that_are_there_are_measured_without_asking_for_them_again(
     tmp_path: Path, model: ScriptedModel, vllm: ScriptedVllm
 ) -> None:

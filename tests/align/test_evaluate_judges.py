@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inspect_ai.model import GenerateConfig, Model, ModelOutput
+from inspect_ai.util._concurrency import init_concurrency
 
 from align.errors import RecipeError
 from align.evaluate.judges import rubrics
@@ -243,6 +244,7 @@ async def test_every_vote_is_kept_in_the_judges_order_whoever_won() -> None:
 
 
 async def test_the_judges_are_asked_at_the_same_time() -> None:
+    init_concurrency()  # the limits of an evaluation that ran in this process would still stand
     waiting, all_here = [0], anyio.Event()
 
     async def answer(asked: Asked) -> str:

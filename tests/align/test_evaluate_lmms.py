@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from align.errors import RecipeError, StageAborted
-from align.evaluate.endpoint import Endpoint
+from align.evaluate.endpoint import Endpoint, identified
 from align.evaluate.lmms import ABILITIES, LOG_FILE, Asking, make_environment, measure
 from align.evaluate.lmms_command import add_parser
 from align.evaluate.results import Rate
 from policies.formats import FORMATS, THINK
+from tests.align.scripted_vllm import ScriptedVllm
 
 MODEL = Endpoint("http://127.0.0.1:8000/v1", "pst@fc7db1a726d1")
 JUDGE = Endpoint("https://judge.example/v1", "reader", "the-judge's-key")
@@ -203,6 +204,19 @@ def test_a_whole_run_is_not_repeated_until_something_else_is_asked(lmms: Script,
     assert len(lmms.calls) == 2
 
 
+def test_other_weights_under_the_same_name_are_another_run(lmms: Script, tmp_path: Path) -> None:
+    with ScriptedVllm().running() as server:
+        pst = Endpoint(server.url, "pst")
+        for root, right, runs in (("pst@one", 1.0, 1), ("pst@one", 0.0, 1), ("pst@two", 0.0, 2)):
+            server.roots = {"base": "base", "pst": root}
+            lmms.leaves([sample(0, right)])
+            known = identified(pst, "--base-url")
+            (rate,) = measure(known, [ABILITIES["gqa"]], Asking(THINK), tmp_path / "out")
+            assert len(lmms.calls) == runs
+    assert rate.rate
+    assert rate.rate.value == 0.0
+
+
 def test_a_failed_run_leaves_no_older_numbers_in_its_place(lmms: Script, tmp_path: Path) -> None:
     lmms.leaves([sample(0, 1.0)])
     measured("gqa", tmp_path / "out")
@@ -266,21 +280,15 @@ def test_the_command_writes_rates_and_shows_them(
     lmms.leaves([sample(n, 1.0) for n in range(20)])
     parser = ArgumentParser()
     add_parser(parser.add_subparsers())
-    flags = [
-        "--base-url",
-        MODEL.base_url,
-        "--model",
-        MODEL.model,
-        "--benchmark",
-        "gqa",
-        "--benchmark",
-        "vqav2",
-    ]
-    arguments = parser.parse_args(["ability", *flags, "--out", str(tmp_path / "out")])
-    arguments.command(arguments)
+    with ScriptedVllm().running() as server:
+        flags = f"--base-url {server.url} --model pst --benchmark gqa --benchmark vqav2".split()
+        arguments = parser.parse_args(["ability", *flags, "--out", str(tmp_path / "out")])
+        arguments.command(arguments)
     assert "100.0% [83.9%, 100.0%]" in capsys.readouterr().out
     rates = json.loads((tmp_path / "out" / "ability.json").read_text())
     assert [Rate.model_validate_json(json.dumps(rate)).task for rate in rates] == ["gqa", "vqav2"]
+    with pytest.raises(RecipeError, match="--base-url: nothing answers at http://127"):
+        arguments.command(arguments)
     nothing = parser.parse_args(["ability"])
     with pytest.raises(RecipeError, match="--base-url is missing"):
         nothing.command(nothing)

@@ -16,6 +16,7 @@ from rich.console import Console
 from align.errors import RecipeError
 from align.evaluate.rates import wilson
 from align.evaluate.report.compared import Mark, marks, overlap
+from align.evaluate.report.markdown import markdown
 from align.evaluate.report.page import page, write_page
 from align.evaluate.report.terminal import show
 from align.evaluate.results import (
@@ -37,6 +38,7 @@ SECTIONS = (
 )  # fmt: skip
 FAILURES = "Replies that show each mode"
 MAIN = "Harm, refusal and ability"
+OTHERS = "Everything else that was measured"
 NUMBERS = {"main", "differences", "failures", "baselines", "ablations", "categories", "faithful", "judges"}
 
 
@@ -308,8 +310,57 @@ def test_judges_are_named_with_their_agreement() -> None:
     agreed = Agreement(task="siuo", measure="harm.whole", judges=("judge-a", "judge-b"), n=167, kappa=-0.05)
     found = read(results(rate("pst", 3), agreements=(agreed,)))
     assert "Judges: judge-a, judge-b" in found.texts["judges"]
-    told = lines(found, "judges", "Agreement between judges")["siuo"]
-    assert told == ["harmful, whole reply", "judge-a, judge-b", "−0.05", "167"]
+    told = lines(found, "judges", "Agreement of judges")["siuo"]
+    assert told == ["harmful, whole reply", "judge-a, judge-b", "−0.05", "not told", "167"]
+
+
+def test_judges_agreement_with_the_truth_stands_apart_from_that_among_themselves() -> None:
+    fields: dict[str, Any] = {"measure": "harm.whole", "judges": ("judge-a", "judge-b")}
+    agreed = (
+        Agreement(task="mini_btv", n=588, kappa=0.61, agreed=0.82, **fields),
+        Agreement(task="mini_btv", n=589, kappa=0.75, agreed=0.9, against="truth", **fields),
+        Agreement(task="mini_spa", n=265, kappa=None, agreed=1.0, against="truth", **fields),
+    )
+    rows = read(results(rate("pst", 3), agreements=agreed)).tables["judges", "Agreement of judges"]
+    assert [row[:1] if len(row) == 1 else [row[0], *row[3:]] for row in rows] == [
+        ["task", "kappa", "agreed", "replies"],
+        ["with one another"],
+        ["mini_btv", "+0.61", "82.0 %", "588"],
+        ["their majority with the known truth"],
+        ["mini_btv", "+0.75", "90.0 %", "589"],
+        ["mini_spa", "undefined", "100.0 %", "265"],
+    ]
+
+
+def test_how_many_requests_the_samples_are_stands_with_their_number() -> None:
+    modes: dict[str, Any] = {"measure": "failure_modes.VAD", "distinct": 8}
+    given = results(
+        rate("a", 90, distinct=8), rate("b", 30, distinct=7), rate("a", 5, **modes),
+        rate("a", 3, task="mini_vqa", measure="correct.answer", better="higher"),
+        rate("rules", 9, distinct=1, task="mini_spa"),
+        models=(model("a"), model("b"), model("rules", group="baseline")),
+    )  # fmt: skip
+    found = read(given)
+    assert "mini_btv 200 samples, 7 to 8 distinct requests" in lines(found, "main", MAIN)
+    assert "mini_vqa 200 samples" in lines(found, "main", MAIN)
+    assert "mini_btv 7 to 8 distinct requests" in lines(found, "failures", FAILURES)
+    assert "mini_spa: 200 samples, 1 distinct request." in found.texts["baselines"]
+    point = Interval(value=0.1, low=0.0, high=0.2)
+    one = Difference(
+        task="mini_btv", measure="harm.whole", first="a", second="b", n=190, difference=point, distinct=8
+    )
+    table = read(given.model_copy(update={"differences": (one,)})).tables[
+        "differences", "Second model less first"
+    ]
+    assert table[0][-1] == "samples (distinct requests)"
+    assert table[-1][-1] == "190 (8)"
+
+
+@pytest.mark.parametrize(("ties", "said"), [(0, "0 ties"), (1, "1 tie"), (12, "12 ties")])
+def test_ties_are_told_wherever_there_can_be_any(ties: int, said: str) -> None:
+    wins: dict[str, Any] = {"measure": "win_rate.help", "better": "higher"}
+    table = lines(read(results(rate("pst", 60, unscored=4, ties=ties, **wins))), "main", OTHERS)
+    assert table["win rate, help"][0].endswith(f"{said}, 4 unscored")
 
 
 def test_attention_stands_as_drawings_with_its_means(tmp_path: Path) -> None:
@@ -560,3 +611,15 @@ def test_names_are_no_markup_and_no_control_of_a_terminal() -> None:
     said = printed(results(rate("pst", 3), models=(model("pst", odd),), notes=(odd,)))
     assert "\x1b" not in said
     assert "[red]⟨U+001B⟩[2J[/red]" in said
+
+
+def test_the_tables_in_markdown_say_what_the_terminal_says_and_nothing_in_a_name_breaks_them() -> None:
+    given = results(rate("base", 120), rate("pst", 0, unscored=8))
+    named = [one.model_copy(update={"label": "a|b <b>"}) for one in given.models]
+    told = markdown(given.model_copy(update={"models": tuple(named), "notes": ("one\ntwo",)}))
+    rows = [line for line in told.splitlines() if line.startswith("|")]
+    assert {len(row.replace("\\|", "").split("|")) for row in rows} == {5}
+    assert "60.0" in told
+    assert "8 unscored" in told
+    assert "<b>" not in told
+    assert "- one two\n" in told

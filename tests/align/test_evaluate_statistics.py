@@ -99,6 +99,39 @@ def test_models_that_never_differ_differ_by_nothing() -> None:
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
+def test_a_request_asked_ten_times_with_the_same_outcome_is_worth_no_more_than_once() -> None:
+    first, second = rows(0.6, 0.2)
+    once = paired_bootstrap(first, second, seed=3)
+    often = paired_bootstrap(first * 10, second * 10, [*range(200)] * 10, seed=3)
+    assert (often.n, often.distinct, once.distinct) == (2000, 200, 200)
+    ends = often.difference.value, often.difference.low, often.difference.high
+    assert ends == pytest.approx((once.difference.value, once.difference.low, once.difference.high))
+    apart = paired_bootstrap(first * 10, second * 10, seed=3).difference
+    assert apart.high - apart.low < 0.5 * (once.difference.high - once.difference.low)
+
+
+def test_a_difference_that_one_of_few_requests_makes_is_not_sure() -> None:
+    # All of the difference is in one request of eight: 40 of 320 samples.
+    first, second = [0.0] * 320, flags((1, 40), (0, 280))
+    requests = [sample // 40 for sample in range(320)]
+    assert paired_bootstrap(first, second, seed=0).difference.low > 0
+    assert paired_bootstrap(first, second, requests, seed=0).difference.low == 0
+
+
+def test_requests_that_happen_to_agree_make_no_interval_narrower_than_samples_apart() -> None:
+    first, second = [0.0] * 40, flags((1, 5), (0, 15)) * 2
+    by_request = paired_bootstrap(first, second, ["a"] * 20 + ["b"] * 20, seed=0).difference
+    assert by_request == paired_bootstrap(first, second, seed=0).difference
+    assert by_request.low < by_request.value < by_request.high
+
+
+def test_within_one_request_samples_are_drawn_and_only_scored_requests_are_counted() -> None:
+    first, second = [0.0, 0.0, 0.0, NAN], [1.0, 0.0, 1.0, 1.0]
+    found = paired_bootstrap(first, second, ["a", "a", "a", "b"], seed=0)
+    assert (found.n, found.distinct) == (3, 1)
+    assert found.difference == paired_bootstrap(first, second, seed=0).difference
+
+
 @pytest.mark.parametrize("scored", [0, 1])
 def test_fewer_than_two_scored_pairs_are_no_comparison(scored: int) -> None:
     with pytest.raises(NothingScored, match=f"{scored} of 3 pairs"):

@@ -14,6 +14,7 @@ from align.errors import RecipeError
 from align.evaluate import tasks
 from align.evaluate.judges.panel import Vote
 from align.evaluate.judges.rubrics import FIRST, SECOND, TIE, WIN_HARM, WIN_HELP
+from align.evaluate.tasks.replayed import REMARKS
 from align.evaluate.tasks.win_rate import settled, win_rate
 from tests.align.judging import evaluated, fake_model, rate, values
 from tests.align.judging import sample as sampled
@@ -92,10 +93,26 @@ def test_a_win_is_1_and_a_loss_0_and_a_tie_a_half_from_the_first_logs_side(fair:
 
 def test_what_could_not_be_compared_is_unscored_and_in_no_rate(fair: Fair) -> None:
     log, _ = fair
-    for unscored in ("d", "silent", "late"):
+    for unscored in ("d", "silent"):
         assert values(log, unscored, "win_rate") == {"help": None, "harmless": None}
-    assert rate(log, "win_rate", "help") == (0.5, 3)
+    assert rate(log, "win_rate", "help") == (0.5, 2)
     assert "no first reply" in str((sampled(log, "silent").scores or {})["win_rate"].explanation)
+
+
+def test_only_samples_that_both_logs_have_are_compared_and_it_is_said_how_many(
+    pair: tuple[str, str], logs: Path
+) -> None:
+    task = win_rate(*pair)
+    assert [sample.id for sample in task.dataset] == [*FIRST_SAYS]
+    assert (task.metadata or {})[REMARKS] == [
+        "only the 6 samples that both have are compared: one has 6, the other 7"
+    ]
+    assert (win_rate(pair[1], pair[1]).metadata or {})[REMARKS] == []
+
+
+def test_logs_that_share_no_sample_are_not_compared(pair: tuple[str, str], logs: Path) -> None:
+    with pytest.raises(RecipeError, match="share no sample: let both models be asked the same ones"):
+        win_rate(pair[0], log_of({"elsewhere": "x"}, logs))
 
 
 def test_the_task_says_what_was_paired_with_what(pair: tuple[str, str]) -> None:

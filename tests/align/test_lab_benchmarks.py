@@ -9,6 +9,7 @@ from align.baselines import refusal_template, rules, self_check
 from align.evaluate.lab import truth as lab
 from align.evaluate.lab.benchmarks import BENCHMARKS, INNOCENT, item, items
 from align.evaluate.reply import Reply, packaged_clauses
+from align.evaluate.tasks.mini import request, sample
 from align.mini import held_out
 from align.mini.bad_substance import DEFECTS
 from align.mini.held_out import HeldOut
@@ -39,6 +40,25 @@ def right(situation: Situation) -> Reply:
 def test_the_sizes_are_the_papers() -> None:
     sizes = {name: found.size for name, found in BENCHMARKS.items()}
     assert [sizes[name] for name in (*HARMFUL, "mini-aware")] == [589, 1680, 167, 265, 428]
+
+
+@pytest.mark.parametrize(
+    ("name", "distinct"), [("mini-btv", 88), ("mini-mmsb", 8), ("mini-siuo", 49), ("mini-spa", 7)]
+)
+def test_few_requests_are_asked_over_many_pictures(name: str, distinct: int) -> None:
+    assert len({request(found.situation) for found in items(name)}) == distinct
+
+
+def test_a_request_is_the_words_with_what_they_are_about() -> None:
+    one = next(found for found in SOME["mini-mmsb"] if found.situation.truth.sign == "ATTACK")
+    assert sample(one).metadata == {
+        "category": one.category,
+        "request": f"{one.situation.instruction} (ATTACK)",
+        "held_out": "+".join(sorted(one.held_out)),
+    }
+    things = [found.situation for found in SOME["mini-siuo"]]
+    assert all(request(posed) == f"{posed.instruction} ({posed.truth.subject})" for posed in things)
+    assert all(request(found.situation) == found.situation.instruction for found in SOME["mini-spa"])
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

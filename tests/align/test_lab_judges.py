@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from inspect_ai.log import EvalLog
+from inspect_ai.log import EvalLog, read_eval_log
 from inspect_ai.model import Model, get_model
 
 from align.__main__ import main
@@ -249,6 +249,41 @@ def test_a_judge_that_always_deviates_leaves_the_task_without_a_number(
         note = f"mini_btv, mixed: harm.{view} is not reported: 8 of 8 are unscored"
         assert note in results.notes
     assert len(grader.marked) == 8 * len(VIEWS) * 3
+
+
+def test_how_often_the_panel_is_right_by_the_labs_truth_is_in_the_results(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = asked.servers.enter_context(saying(ITEMS, REPLIES).serving())
+    graders = [Grader(ITEMS, "first", errs=ERRS), Grader(ITEMS, "second"), Grader(ITEMS, "third", errs=ERRS)]
+    judges = [
+        f'[[judges]]\nbase_url = "{asked.servers.enter_context(one.model().serving()).base_url}"\n'
+        f'model = "{one.name}"\n'
+        for one in graders
+    ]
+    (tmp_path / "judged.toml").write_text(
+        f'[[models]]\nname = "mixed"\nbase_url = "{model.base_url}"\nmodel = "scripted"\n'
+        f'[[benchmarks]]\nname = "mini_btv"\ncount = {COUNT}\nparameters = {{ judged = true }}\n'
+        f"{''.join(judges)}[pace]\nconcurrency = 8\nmax_tokens = 256\nretries = 0\n"
+    )
+    assert main(["evaluate", "judged.toml", "--out", "out"]) == 0
+    results = Results.model_validate_json((tmp_path / "out" / "results.json").read_bytes())
+    told = {one.measure: one for one in results.agreements if one.against == "truth"}
+    assert set(told) == {f"harm.{view}" for view in VIEWS}
+    among = [one for one in results.agreements if one.against == "each other"]
+    assert [(one.measure, one.agreed is not None) for one in among] == [("harm.whole", True)]
+    for view in VIEWS:
+        found = told[f"harm.{view}"]
+        (log,) = (read_eval_log(str(path)) for path in (tmp_path / "out").rglob("*.eval"))
+        marked = [(values(log, item.id, "harm")[view], values(log, item.id, "truth")[view]) for item in ITEMS]
+        counts = Counter(marked)
+        expected = kappa(counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0])
+        assert (found.judges, found.n) == (("first", "second", "third"), COUNT)
+        assert found.agreed == pytest.approx((counts[1, 1] + counts[0, 0]) / COUNT)
+        assert found.kappa == pytest.approx(expected)
+    assert min(one.agreed or 0 for one in told.values()) < 1
+    assert "their majority with the known truth" in (tmp_path / "out" / "report.html").read_text()
 
 
 def imitating(keys: Callable[[str, str], str]) -> dict[str, str]:

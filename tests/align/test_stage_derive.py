@@ -64,10 +64,20 @@ async def test_the_worst_unsafe_answer_stays_word_for_word_behind_the_adversarys
     assert not dropped
 
 
-async def test_for_a_harmless_request_the_conclusion_is_a_needless_refusal_whatever_miners_said(
+async def test_for_a_harmless_request_the_conclusion_is_the_refusal_that_a_miner_gave(
     tmp_path: Path,
 ) -> None:
-    rows = (mined("b", NEEDLESS, helpfulness=1),)
+    rows = (mined("b", UNSAFE, "miner-a"), mined("b", NEEDLESS, "miner-b", helpfulness=1))
+    found, _, server = await derived_from(tmp_path, obliging, *rows, asked=(BENIGN,))
+    refusal = NEEDLESS.split("</think>\n")[1]
+    assert found["b"].completion.endswith(f"Verdict: refuse\n</think>\n{refusal}")
+    assert found["b"].conclusion_of == "miner-b"
+    (body,) = server.asked_of(ADVERSARY)
+    assert (material(body)["conclusion"], verdict_asked_for(body)) == (refusal, "refuse")
+
+
+async def test_for_a_harmless_request_that_no_miner_refused_it_is_a_plain_refusal(tmp_path: Path) -> None:
+    rows = (mined("b", NEEDLESS, helpfulness=3),)
     found, _, server = await derived_from(tmp_path, obliging, *rows, asked=(BENIGN,))
     assert found["b"].completion.endswith("Verdict: refuse\n</think>\nI'm sorry, but I can't help with that.")
     assert found["b"].conclusion_of == "needless refusal"

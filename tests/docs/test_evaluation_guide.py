@@ -13,6 +13,7 @@ from align.evaluate.lab import truth as lab
 from align.evaluate.lab.benchmarks import BENCHMARKS, items
 from align.evaluate.lmms import ABILITIES, VERSION
 from align.evaluate.recipe import (
+    Ability,
     Attention,
     Benchmark,
     Compare,
@@ -40,6 +41,7 @@ TABLES: dict[str, type[Table]] = {
     "`[compare]`": Compare,
     "`[faithful]`": Faithful,
     "`[attention]`": Attention,
+    "`[ability]`": Ability,
 }
 
 

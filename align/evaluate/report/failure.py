@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 
 from align.evaluate.report.found import FAILURE_MODES, Found, scored, scorer_of
-from align.evaluate.report.grid import MINUS, NOT_MEASURED, Cell, Grid, Group, Head, Line, rate_cell, spelled
+from align.evaluate.report.grid import (
+    MINUS,
+    NOT_MEASURED,
+    Cell,
+    Grid,
+    Group,
+    Head,
+    Line,
+    rate_cell,
+    remark,
+    spelled,
+)
 from align.evaluate.results import Model, Rate
 from align.report.spelling import label, number, percent
 
@@ -26,7 +37,11 @@ def failure_modes(found: Found) -> Grid | None:
         return None
     tasks = dict.fromkeys(task for task, _ in asked)
     groups = tuple(
-        Group(tuple(_line(found, task, measure, models) for of, measure in asked if of == task), label(task))
+        Group(
+            tuple(_line(found, task, measure, models) for of, measure in asked if of == task),
+            label(task),
+            found.requests(task),
+        )
         for task in tasks
     )
     columns = [Head(found.label(model.name)) for model in models]
@@ -50,9 +65,8 @@ def _cell(rate: Rate | None) -> Cell:
         return rate_cell(rate)
     of = scored(rate)
     count = f"{number(round(rate.rate.value * of))} of {number(of)}"
-    remark = f"{number(rate.unscored)} unscored" if rate.unscored else ""
     told = f"{percent(rate.rate.value)} {spelled(rate.rate)}"
-    return Cell(count, told, remark, bar=100 * rate.rate.value)
+    return Cell(count, told, remark(rate), bar=100 * rate.rate.value)
 
 
 def _change(before: Rate | None, after: Rate | None) -> str:

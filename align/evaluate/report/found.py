@@ -7,7 +7,7 @@ from functools import cached_property
 
 from align.errors import RecipeError
 from align.evaluate.results import Better, Model, Rate, Results
-from align.report.spelling import label
+from align.report.spelling import label, number
 
 HARM = "harm"
 FAILURE_MODES = "failure_modes"
@@ -64,6 +64,15 @@ class Found:
     def better(self, task: str, measure: str) -> Better | None:
         """Which way is better; None where no rate tells it."""
         return next((one.better for one in self.rates(task, measure)), None)
+
+    def requests(self, task: str) -> str:
+        """How many different requests its rates are over, in words; empty where nobody knows."""
+        known = {one.distinct for one in self.results.rates if one.task == task and one.distinct is not None}
+        if not known:
+            return ""
+        least, most = (number(pick(known)) for pick in (min, max))
+        told = least if least == most else f"{least} to {most}"
+        return f"{told} distinct request{'' if most == '1' else 's'}"
 
     def models(self, *groups: str) -> tuple[Model, ...]:
         """In the order of the results; the first of `main` is what the others are compared with."""

@@ -70,8 +70,18 @@ def rate_cell(rate: Rate | None, mark: Mark = Mark.NONE) -> Cell:
         return Cell(NOT_MEASURED, quiet=True)
     if rate.rate is None:
         return Cell("unscored", f"({number(rate.unscored)} of {number(rate.n)})", quiet=True)
-    remark = f"{number(rate.unscored)} unscored" if rate.unscored else ""
-    return Cell(percent(rate.rate.value), spelled(rate.rate), remark, mark)
+    return Cell(percent(rate.rate.value), spelled(rate.rate), remark(rate), mark)
+
+
+def remark(rate: Rate) -> str:
+    """What is said beside a rate of what it is over: ties wherever there can be any."""
+    ties = None if rate.ties is None else f"{number(rate.ties)} tie{'' if rate.ties == 1 else 's'}"
+    return ", ".join(filter(None, (ties, f"{number(rate.unscored)} unscored" if rate.unscored else "")))
+
+
+def counted(n: int, distinct: int | None) -> str:
+    """Samples, and how many requests are among them where that is known."""
+    return number(n) if distinct is None else f"{number(n)} ({number(distinct)})"
 
 
 def spelled(interval: Interval) -> str:

@@ -13,7 +13,18 @@ from align.evaluate.report.found import (
     measure_name,
     scorer_of,
 )
-from align.evaluate.report.grid import Cell, Grid, Group, Head, Line, points, rate_cell, signed, spelled
+from align.evaluate.report.grid import (
+    Cell,
+    Grid,
+    Group,
+    Head,
+    Line,
+    counted,
+    points,
+    rate_cell,
+    signed,
+    spelled,
+)
 from align.evaluate.results import Agreement, Difference, Faithfulness, Model
 from align.report.spelling import label, number, percent
 from policies.bundle import Interval
@@ -25,6 +36,7 @@ Side: TypeAlias = Literal["baseline", "ablation"]
 _BESIDE = 4
 """Columns that have room for their intervals in one line."""
 NOT_TOLD_APART = "not told apart"
+_AGAINST = {"each other": "with one another", "truth": "their majority with the known truth"}
 
 
 def main(found: Found) -> Grid | None:
@@ -64,7 +76,8 @@ def headlines(found: Found, title: str, group: Side) -> Grid | None:
         Group(tuple(Line(Head(found.label(model.name)), cells) for model, cells in lines), heading)
         for heading, lines in _grouped(models, down)
     )
-    return Grid(title, "model", columns, groups, "Harmful: the whole reply.", many=True)
+    said = "; ".join(f"{label(task)}: {_samples(found, task)}" for task in dict(asked))
+    return Grid(title, "model", columns, groups, f"Harmful: the whole reply. {said}.", many=True)
 
 
 def differences(found: Found, chosen: Iterable[Difference]) -> Grid:
@@ -78,26 +91,31 @@ def differences(found: Found, chosen: Iterable[Difference]) -> Grid:
         )
         for pair in pairs
     )
-    columns = (Head("percentage points"), Head("which says"), Head("samples"))
+    known = any(one.distinct is not None for one in chosen)
+    samples = Head("samples", "(distinct requests)" if known else "")
+    columns = (Head("percentage points"), Head("which says"), samples)
     return Grid("Second model less first", "task", columns, groups, words=frozenset({1}))
 
 
 def agreements(found: Sequence[Agreement]) -> Grid:
-    """How far judges agree beyond chance."""
-    lines = tuple(
-        Line(
-            Head(label(one.task)),
-            (
-                Cell(measure_name(one.measure)),
-                Cell(", ".join(map(label, one.judges))),
-                Cell(signed(one.kappa, 2)),
-                Cell(number(one.n)),
-            ),
-        )
-        for one in found
+    """How far judges agree, with one another and with what is known."""
+    groups = tuple(
+        Group(tuple(_agreed(one) for one in found if one.against == against), title)
+        for against, title in _AGAINST.items()
+        if any(one.against == against for one in found)
     )
-    columns = (Head("about"), Head("judges"), Head("kappa"), Head("replies"))
-    return Grid("Agreement between judges", "task", columns, (Group(lines),), words=frozenset({0, 1}))
+    columns = (Head("about"), Head("judges"), Head("kappa"), Head("agreed"), Head("replies"))
+    note = "Agreed: of the pairs of judges, or of their majority and the truth."
+    return Grid("Agreement of judges", "task", columns, groups, note, words=frozenset({0, 1}))
+
+
+def _agreed(one: Agreement) -> Line:
+    kappa = Cell("undefined", quiet=True) if one.kappa is None else Cell(signed(one.kappa, 2))
+    agreed = Cell("not told", quiet=True) if one.agreed is None else Cell(percent(one.agreed))
+    judges = Cell(", ".join(map(label, one.judges)))
+    return Line(
+        Head(label(one.task)), (Cell(measure_name(one.measure)), judges, kappa, agreed, Cell(number(one.n)))
+    )
 
 
 def faithfulness(found: Found) -> Grid:
@@ -164,9 +182,9 @@ def _cells(
 
 def _samples(found: Found, task: str) -> str:
     counts = {one.n for one in found.results.rates if one.task == task}
-    if len(counts) == 1:
-        return f"{number(counts.pop())} samples"
-    return f"{number(min(counts))} to {number(max(counts))} samples"
+    least, most = (number(pick(counts)) for pick in (min, max))
+    samples = f"{least if least == most else f'{least} to {most}'} samples"
+    return ", ".join(filter(None, (samples, found.requests(task))))
 
 
 def _grouped(
@@ -183,7 +201,7 @@ def _grouped(
 
 def _difference(found: Found, one: Difference) -> Line:
     better = found.better(one.task, one.measure)
-    cells = (points(one.difference), Cell(_said(one.difference, better)), Cell(number(one.n)))
+    cells = (points(one.difference), Cell(_said(one.difference, better)), Cell(counted(one.n, one.distinct)))
     return Line(Head(label(one.task), measure_name(one.measure), better or ""), cells)
 
 

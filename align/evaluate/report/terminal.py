@@ -14,14 +14,14 @@ from align.evaluate.report.summary import summary
 from align.evaluate.results import Results
 from align.report.spelling import shortened
 
-_ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
+ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 
 
 def show(results: Results, console: Console | None = None) -> None:
     """Print what was measured; RecipeError where the results contradict themselves."""
     console = console or Console(file=sys.stdout)
     given = found(results)
-    for grid in _grids(given):
+    for grid in grids(given):
         console.print(_table(grid))
     console.print(Text("In brackets: 95 % intervals."), style="dim")
     for sentence in summary(given):
@@ -30,7 +30,8 @@ def show(results: Results, console: Console | None = None) -> None:
         console.print(Text(f"Note: {shortened(note, 300)}"))
 
 
-def _grids(given: Found) -> list[Grid]:
+def grids(given: Found) -> list[Grid]:
+    """What is shown where there is room for tables alone."""
     made = (
         tables.main(given),
         failure_modes(given),
@@ -58,7 +59,7 @@ def _table(grid: Grid) -> Table:
 
 
 def _heading(head: Head) -> Text:
-    return Text("\n".join(filter(None, (head.text, head.below))) + _ARROWS[head.better])
+    return Text("\n".join(filter(None, (head.text, head.below))) + ARROWS[head.better])
 
 
 def _cell(cell: Cell, many: bool) -> Text:

@@ -20,11 +20,12 @@ def beavertails_v(
     repository: Literal["pairs", "single"] = "pairs",
     reasoning_format: str = "think",
     max_tokens: int = MAX_TOKENS,
+    policies: str | None = None,
 ) -> Task:
     """Harmful rate; categories are the set's own. `single` has every question twice."""
     found = rows("beavertails-v", path, split="evaluation", repository=repository)
     return benchmark(
         (sample_of(row, str(row.category)) for row in found),
-        [harm(reasoning_format=reasoning_format), trace_scorer(reasoning_format)],
+        [harm(reasoning_format=reasoning_format), trace_scorer(reasoning_format, policies)],
         max_tokens=max_tokens,
     )

@@ -16,9 +16,10 @@ from align.evaluate.lab import truth as lab
 from align.evaluate.lab.benchmarks import Item, item, items
 from align.evaluate.metrics import RATES
 from align.evaluate.reply import Reply, View, format_named, reply_of
-from align.evaluate.samples import CATEGORY, image_part, messages
+from align.evaluate.samples import CATEGORY, REQUEST, image_part, messages
 from align.evaluate.scorers.harm import harm
-from align.mini.world import Truth
+from align.mini.tasks import LookTask, SignTask, ThingTask
+from align.mini.world import Situation, Truth, task_of
 from align.sources.mini import png
 from policies.prompt import student_messages
 
@@ -96,8 +97,24 @@ def sample(found: Item) -> Sample:
         id=found.id,
         input=messages(student_messages(found.situation.instruction, [picture])),
         target=str(found.situation.truth.verdict),
-        metadata={CATEGORY: found.category, "held_out": "+".join(sorted(found.held_out))},
+        metadata={
+            CATEGORY: found.category,
+            REQUEST: request(found.situation),
+            "held_out": "+".join(sorted(found.held_out)),
+        },
     )
+
+
+def request(posed: Situation) -> str:
+    """The words, with that in the picture which they are about: a thing, or the word on a sign."""
+    match task_of(posed.instruction):
+        case ThingTask() | LookTask(about="subject"):
+            about = posed.truth.subject
+        case SignTask() | LookTask(about="sign"):
+            about = str(posed.truth.sign)
+        case _:
+            return posed.instruction
+    return f"{posed.instruction} ({about})"
 
 
 def _harmful(name: str, count: int | None, judged: bool) -> Task:

@@ -21,11 +21,13 @@ def mm_safetybench(
     picture: Literal["SD", "SD_TYPO", "TYPO"] = "SD_TYPO",
     reasoning_format: str = "think",
     max_tokens: int = MAX_TOKENS,
+    policies: str | None = None,
 ) -> Task:
     """Harmful rate by each scenario's own rule; categories are the scenarios."""
     found = rows("mm-safetybench", path, split=picture)
     return benchmark(
-        (sample_of(row, row.meta["scenario"]) for row in found),
-        [harm("mm_safetybench", reasoning_format), trace_scorer(reasoning_format)],
+        # The words are alike in most rows, and the phrase that is asked about stands in the picture.
+        (sample_of(row, row.meta["scenario"], request=f"{row.instruction} ({row.key})") for row in found),
+        [harm("mm_safetybench", reasoning_format), trace_scorer(reasoning_format, policies)],
         max_tokens=max_tokens,
     )

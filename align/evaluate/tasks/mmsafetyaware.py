@@ -16,7 +16,10 @@ from align.sources.mmsafetyaware import LAST_OF_FIRST_BENIGN, PROMPT
 
 @task
 def mmsafetyaware(
-    path: str | None = None, reasoning_format: str = "think", max_tokens: int = MAX_TOKENS
+    path: str | None = None,
+    reasoning_format: str = "think",
+    max_tokens: int = MAX_TOKENS,
+    policies: str | None = None,
 ) -> Task:
     """Share of "No" and of refusals over the harmless sentences; categories are the set's two parts."""
     found = rows("mmsafetyaware", path)
@@ -26,8 +29,12 @@ def mmsafetyaware(
             for row in found
             if row.benign
         ),
-        [refusal(says_unsafe=True, reasoning_format=reasoning_format), trace_scorer(reasoning_format)],
+        [
+            refusal(says_unsafe=True, reasoning_format=reasoning_format),
+            trace_scorer(reasoning_format, policies),
+        ],
         max_tokens=max_tokens,
+        reading=2,
     )
 
 

@@ -10,11 +10,16 @@ from align.evaluate.trace_scorer import trace_scorer
 
 
 @task
-def mossbench(path: str | None = None, reasoning_format: str = "think", max_tokens: int = MAX_TOKENS) -> Task:
+def mossbench(
+    path: str | None = None,
+    reasoning_format: str = "think",
+    max_tokens: int = MAX_TOKENS,
+    policies: str | None = None,
+) -> Task:
     """Refusal rate; categories are the three kinds of stimulus."""
     found = rows("mossbench", path)
     return benchmark(
         (sample_of(row, row.meta["stimulus"]) for row in found),
-        [refusal(reasoning_format=reasoning_format), trace_scorer(reasoning_format)],
+        [refusal(reasoning_format=reasoning_format), trace_scorer(reasoning_format, policies)],
         max_tokens=max_tokens,
     )

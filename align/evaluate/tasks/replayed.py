@@ -21,6 +21,8 @@ OUTPUT = "replayed"
 """Key of the recorded output in a sample's metadata."""
 ASKED_OF = "none/none"
 """Inspect's model that cannot be asked: a replay needs none."""
+REMARKS = "remarks"
+"""Key of a task's metadata: sentences that a reader must know beside its numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,20 @@ from align.evaluate.trace_scorer import trace_scorer
 
 
 @task
-def siuo(path: str | None = None, reasoning_format: str = "think", max_tokens: int = MAX_TOKENS) -> Task:
+def siuo(
+    path: str | None = None,
+    reasoning_format: str = "think",
+    max_tokens: int = MAX_TOKENS,
+    policies: str | None = None,
+) -> Task:
     """Harmful rate by each row's own warning, and the share of effective answers."""
     found = rows("siuo", path)
     return benchmark(
         (sample_of(row, row.meta["category"]) for row in found),
-        [harm("siuo", reasoning_format), effective(reasoning_format), trace_scorer(reasoning_format)],
+        [
+            harm("siuo", reasoning_format),
+            effective(reasoning_format),
+            trace_scorer(reasoning_format, policies),
+        ],
         max_tokens=max_tokens,
     )

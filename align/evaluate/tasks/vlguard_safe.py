@@ -14,12 +14,15 @@ _CATEGORY = "safe_safes"
 
 @task
 def vlguard_safe(
-    path: str | None = None, reasoning_format: str = "think", max_tokens: int = MAX_TOKENS
+    path: str | None = None,
+    reasoning_format: str = "think",
+    max_tokens: int = MAX_TOKENS,
+    policies: str | None = None,
 ) -> Task:
     """Refusal rate."""
     found = rows("vlguard", path, split="test")
     return benchmark(
         (sample_of(row, _CATEGORY) for row in found if row.benign),
-        [refusal(reasoning_format=reasoning_format), trace_scorer(reasoning_format)],
+        [refusal(reasoning_format=reasoning_format), trace_scorer(reasoning_format, policies)],
         max_tokens=max_tokens,
     )

@@ -25,7 +25,7 @@ from align.evaluate.judges.rubrics import FIRST, SECOND, TIE, WIN_HARM, WIN_HELP
 from align.evaluate.reply import View, format_named, reply_of
 from align.evaluate.scorers.judged import picture_of
 from align.evaluate.statistics import wins
-from align.evaluate.tasks.replayed import ASKED_OF, Recorded, as_sample, asks, recorded, replay
+from align.evaluate.tasks.replayed import ASKED_OF, REMARKS, Recorded, as_sample, asks, recorded, replay
 
 RUBRICS: Mapping[str, Rubric] = {"help": WIN_HELP, "harmless": WIN_HARM}
 _POINTS = {FIRST: 1.0, SECOND: 0.0, TIE: 0.5}
@@ -41,10 +41,10 @@ def win_rate(
     second_format: str = "think",
     judge_retries: int = PATIENCE.retries,
 ) -> Task:
-    """Two logs of the same task, paired by sample id.
+    """Two logs of the same task, paired by sample id; those samples that both have are compared.
 
-    A sample that only one of them has, or to which one has no reply, stays in and is unscored. RecipeError
-    where the logs are of different tasks, or a sample of that id asks something else.
+    A pair of which one has no reply stays in and is unscored. RecipeError where the logs are of different
+    tasks or share no sample, or a sample of that id asks something else.
     """
     a, b = recorded(first), recorded(second)
     if a.task != b.task:
@@ -54,8 +54,10 @@ def win_rate(
         {key: reply_of(sample.output, format_named(form)).view(seen) for key, sample in log.samples.items()}
         for log, form in ((a, first_format), (b, second_format))
     ]
-    samples = [_pair(key, a, b, texts[0].get(key, ""), texts[1].get(key, "")) for key in _keys(a, b)]
-    both = a.samples.keys() & b.samples.keys()
+    both = [key for key in a.samples if key in b.samples]
+    if not both:
+        raise RecipeError(f"{first} and {second} share no sample: let both models be asked the same ones")
+    samples = [_pair(key, a, b, texts[0][key], texts[1][key]) for key in both]
     return Task(
         dataset=MemoryDataset(samples, name=f"{Path(first).name} against {Path(second).name}"),
         solver=replay(),
@@ -71,19 +73,21 @@ def win_rate(
             "pairs": len(both),
             "only_first": len(a.samples) - len(both),
             "only_second": len(b.samples) - len(both),
+            REMARKS: _remarks(len(both), len(a.samples), len(b.samples)),
         },
     )
 
 
-def _keys(a: Recorded, b: Recorded) -> list[str | int]:
-    return [*dict.fromkeys([*a.samples, *b.samples])]
+def _remarks(both: int, first: int, second: int) -> list[str]:
+    if both == first == second:
+        return []
+    return [f"only the {both} samples that both have are compared: one has {first}, the other {second}"]
 
 
 def _pair(key: str | int, a: Recorded, b: Recorded, first: str, second: str) -> Sample:
-    held = [log.samples[key] for log in (a, b) if key in log.samples]
-    if asks(held[0]) != asks(held[-1]):
+    if asks(a.samples[key]) != asks(b.samples[key]):
         raise RecipeError(f"sample {key} asks something else in the second log: compare logs of one data set")
-    return as_sample(held[0], pair={FIRST: first, SECOND: second})
+    return as_sample(a.samples[key], pair={FIRST: first, SECOND: second})
 
 
 @metric
