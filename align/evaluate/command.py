@@ -38,7 +38,8 @@ def run(arguments: Namespace) -> None:
     if arguments.render:
         page = render(out)
     else:
-        from align.evaluate.run import Span, evaluate  # imports the harness
+        from align.evaluate.run import evaluate  # imports the harness
+        from align.evaluate.span import Span
 
         span = Span(tuple(arguments.only), tuple(arguments.models), arguments.count)
         page = evaluate(recipe, out, span)

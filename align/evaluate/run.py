@@ -5,14 +5,13 @@ A killed run goes on where it was. Knows nothing of how a model is served and of
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from align.errors import RecipeError, StageAborted
 from align.evaluate.ask import ask, judges_of
 from align.evaluate.benchmarks import NothingToJudge, judges_needed, maker, task_of, under
-from align.evaluate.contradictions import unknown
 from align.evaluate.engines import Engines, Serve, Served, endpoint_of
 from align.evaluate.gateway import served
 from align.evaluate.gather import Asked, gather
@@ -21,6 +20,7 @@ from align.evaluate.looking import check_looking, look, place_of
 from align.evaluate.own_replies import OwnReplies, is_measured, measure_own
 from align.evaluate.publish import check_cards, publish
 from align.evaluate.recipe import Benchmark, Evaluated, Evaluation
+from align.evaluate.span import Span, check_span, of_what_there_is
 from align.evaluate.written import write_results
 from align.recipe import digest_of
 
@@ -34,31 +34,10 @@ JUDGE = "grader"
 """The role of those who judge replies anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What of the recipe is asked this time; results are gathered over all that was ever asked."""
-
-    only: tuple[str, ...] = ()
-    """Benchmarks; none: all."""
-    models: tuple[str, ...] = ()
-    """None: all."""
-    count: int | None = None
-    """Samples of each benchmark at most."""
-
-    def takes(self, one: Asked, wanted: Wanted) -> bool:
-        """Whether this benchmark is to be asked of this model."""
-        asked_for = not self.only or wanted.benchmark.task in self.only
-        return asked_for and (not self.models or one.model.name in self.models)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing of the recipe is left out; fewer samples are still all of it."""
-        return not (self.only or self.models)
-
-
 def evaluate(recipe: Evaluation, out: Path, span: Span, serve: Serve = served) -> Path:
     """Do it all; returns the page's place. StageAborted, after writing, where something of it failed."""
-    _check_span(recipe, span)
+    check_span(recipe, span)
+    recipe, notes = of_what_there_is(recipe, span)
     check_looking(recipe)
     engines = Engines(recipe, out, serve)
     check_cards(recipe, engines.manifests)
@@ -67,31 +46,18 @@ def evaluate(recipe: Evaluation, out: Path, span: Span, serve: Serve = served) -
     if any(_waiting(one, span) for one in asked) or any(one.of for one in recipe.benchmarks):
         judges = judges_of(recipe)
     faults = _ask_all(recipe, engines, asked, span, judges)
-    empty: list[str] = []
     asked = [
-        replace(one, benchmarks=(*one.benchmarks, *_replays(recipe, one, asked, empty))) for one in asked
+        replace(one, benchmarks=(*one.benchmarks, *_replays(recipe, one, asked, notes))) for one in asked
     ]
     for one in asked:
         if again := [wanted for wanted in _waiting(one, span) if wanted.benchmark.of]:
             ask(one.model.name, None, again, judges, recipe.pace)
     attention = _looked(_capped(recipe, span), engines, out, span, faults)
-    results = gather(recipe, asked, attention, [*faults, *empty])
+    results = gather(recipe, asked, attention, [*faults, *notes])
     publish(recipe, results)
     page = write_results(results, out)
     _raise_failures(asked, faults)
     return page
-
-
-def _check_span(recipe: Evaluation, span: Span) -> None:
-    tasks = [one.task for one in recipe.benchmarks]
-    models = [model.name for model in recipe.models]
-    for option, kind, given, known in (
-        ("--only", "benchmark", span.only, tasks),
-        ("--models", "model", span.models, models),
-    ):
-        for name in given:
-            if name not in known:
-                raise RecipeError(f"{option}: {unknown(kind, name, known)}")
 
 
 def _asked(recipe: Evaluation, engines: Engines, out: Path, span: Span) -> list[Asked]:
@@ -159,14 +125,14 @@ def _waiting(one: Asked, span: Span) -> list[Wanted]:
     return [
         wanted
         for wanted in one.benchmarks
-        if span.takes(one, wanted) and not is_complete(latest_log(wanted), wanted)
+        if span.takes(one.model.name, wanted.benchmark.task) and not is_complete(latest_log(wanted), wanted)
     ]
 
 
 def _unmeasured(one: Asked, span: Span) -> OwnReplies | None:
     """A model's replies whose steps are still to be measured."""
     own = one.own
-    if own is None or not span.takes(one, own.wanted) or is_measured(own):
+    if own is None or not span.takes(one.model.name, own.wanted.benchmark.task) or is_measured(own):
         return None
     return own
 

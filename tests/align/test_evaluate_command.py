@@ -18,6 +18,7 @@ from align.evaluate import run
 from align.evaluate.rates import wilson
 from align.evaluate.recipe import Evaluation, load_evaluation
 from align.evaluate.results import Difference, Rate, Results
+from align.evaluate.span import Span
 from policies.bundle import read_bundle
 from tests.align.evaluating import HARNESS_WARNS, LAMPS, place_of_its_own
 from tests.align.scripted_model import Said, ScriptedModel
@@ -449,14 +450,27 @@ def test_adapters_are_served_together_by_one_gateway_under_their_own_names(
     bundles = [write_bundle(tmp_path / name, name, base) for name in ("pst-sft", "pst")]
     recipe = local(tmp_path, base, "", *bundles)
     serving = Serving(model.base_url)
-    run.evaluate(recipe, tmp_path / "out", run.Span(), serving)
+    run.evaluate(recipe, tmp_path / "out", Span(), serving)
     assert serving.served == [(base, bundles)]
     assert {body["model"] for body in model.bodies} == {"base", "pst-sft", "pst"}
     served = [one.served for one in results(tmp_path).models]
     assert served[0].startswith("base@")
     assert served[1:] == [read_bundle(bundle).served_name for bundle in bundles]
-    run.evaluate(recipe, tmp_path / "out", run.Span(), serving)
+    run.evaluate(recipe, tmp_path / "out", Span(), serving)
     assert len(serving.served) == 1, "nothing is left to ask, so nothing is served"
+
+
+def test_what_nobody_asks_for_now_need_not_be_trained_yet(tmp_path: Path, model: ScriptedModel) -> None:
+    base = write_base(tmp_path)
+    bundle = write_bundle(tmp_path / "pst", "pst", base)
+    recipe = local(tmp_path, base, "", bundle, tmp_path / "later")
+    compare = recipe.compare.model_copy(update={"pairs": (("alone", "pst"), ("alone", "later"))})
+    recipe = recipe.model_copy(update={"compare": compare})
+    run.evaluate(recipe, tmp_path / "out", Span(models=("alone", "pst")), Serving(model.base_url))
+    assert [one.name for one in results(tmp_path).models] == ["alone", "pst"]
+    assert "models.later is left out of these results: its bundle is not there yet" in results(tmp_path).notes
+    with pytest.raises(RecipeError, match="later"):
+        run.evaluate(recipe, tmp_path / "out", Span(), Serving(model.base_url))
 
 
 def test_merged_adapters_are_served_one_after_the_other_as_base_models(
@@ -473,7 +487,7 @@ def test_merged_adapters_are_served_one_after_the_other_as_base_models(
     bundles = [write_bundle(tmp_path / name, "pst", base) for name in ("one", "two")]
     recipe = local(tmp_path, base, "merged = true", *bundles)
     serving = Serving(model.base_url)
-    run.evaluate(recipe, tmp_path / "out", run.Span(), serving)
+    run.evaluate(recipe, tmp_path / "out", Span(), serving)
     assert merged == bundles
     assert [(weights.parent.name, adapters) for weights, adapters in serving.served] == [
         (base.parent.name, []),
@@ -484,7 +498,7 @@ def test_merged_adapters_are_served_one_after_the_other_as_base_models(
     assert [one.served for one in results(tmp_path).models][1:] == [
         f"{read_bundle(bundle).served_name}, merged" for bundle in bundles
     ]
-    run.evaluate(recipe, tmp_path / "out", run.Span(count=3), serving)
+    run.evaluate(recipe, tmp_path / "out", Span(count=3), serving)
     assert merged == bundles, "merged weights are kept"
 
 
@@ -492,7 +506,7 @@ def test_new_weights_are_asked_anew(tmp_path: Path, model: ScriptedModel) -> Non
     base = write_base(tmp_path)
     for weights in (b"first", b"second"):
         bundle = write_bundle(tmp_path / "pst", "pst", base, weights)
-        run.evaluate(local(tmp_path, base, "", bundle), tmp_path / "out", run.Span(), Serving(model.base_url))
+        run.evaluate(local(tmp_path, base, "", bundle), tmp_path / "out", Span(), Serving(model.base_url))
     asked = [body["model"] for body in model.bodies]
     assert (asked.count("base"), asked.count("pst")) == (2, 4)
 
@@ -501,7 +515,7 @@ def test_two_bundles_of_one_name_cannot_share_a_gateway(tmp_path: Path) -> None:
     base = write_base(tmp_path)
     bundles = [write_bundle(tmp_path / name, "pst", base) for name in ("one", "two")]
     with pytest.raises(RecipeError, match=r"models.two: its bundle is called 'pst' like that of one"):
-        run.evaluate(local(tmp_path, base, "", *bundles), tmp_path / "out", run.Span(), Serving(""))
+        run.evaluate(local(tmp_path, base, "", *bundles), tmp_path / "out", Span(), Serving(""))
 
 
 def test_what_was_measured_stands_in_the_bundles_report_card(tmp_path: Path, model: ScriptedModel) -> None:
@@ -509,7 +523,7 @@ def test_what_was_measured_stands_in_the_bundles_report_card(tmp_path: Path, mod
     bundle = write_bundle(tmp_path / "pst", "pst", base, card=card())
     before = read_bundle(bundle)
     recipe = local(tmp_path, base, "", bundle, more="publish = true")
-    run.evaluate(recipe, tmp_path / "out", run.Span(), Serving(model.base_url))
+    run.evaluate(recipe, tmp_path / "out", Span(), Serving(model.base_url))
     after = read_bundle(bundle)
     assert after.report_card is not None
     (line,) = after.report_card.benchmarks["lamps"]
@@ -523,7 +537,7 @@ def test_a_bundle_without_a_report_card_is_refused_before_anything_is_asked(tmp_
     base = write_base(tmp_path)
     recipe = local(tmp_path, base, "", write_bundle(tmp_path / "pst", "pst", base), more="publish = true")
     with pytest.raises(RecipeError, match="has no report card to add to"):
-        run.evaluate(recipe, tmp_path / "out", run.Span(), Serving(""))
+        run.evaluate(recipe, tmp_path / "out", Span(), Serving(""))
 
 
 def local(tmp_path: Path, base: Path, keys: str, *bundles: Path, more: str = "") -> Evaluation:

@@ -10,6 +10,7 @@ from align.errors import StageAborted
 from align.evaluate import run
 from align.evaluate.faithful import STEPS_FILE
 from align.evaluate.results import Faithfulness
+from align.evaluate.span import Span
 from policies.bundle import read_bundle
 from tests.align.evaluating import HARNESS_WARNS, LAMPS, PACE, local_recipe, place_of_its_own, results
 from tests.align.scripted_model import Said, ScriptedModel
@@ -51,7 +52,7 @@ def test_steps_are_measured_through_the_engine_itself_while_their_model_is_serve
     bundle = write_bundle(tmp_path / "pst", "pst", base)
     wanted = local_recipe(base, FAITHFUL + "count = 3\nthreshold = 0.5\n", bundle)
     serving = Serving(model.base_url, vllm.url)
-    page = run.evaluate(wanted, tmp_path / "out", run.Span(), serving)
+    page = run.evaluate(wanted, tmp_path / "out", Span(), serving)
     visual, textual = (told(tmp_path, "pst")[source] for source in ("visual", "textual"))
     # One token of five needs the picture.
     assert (visual.steps, visual.mean) == (3, pytest.approx((LIKELY - UNLIKELY) / 5))
@@ -69,11 +70,11 @@ def test_what_was_measured_is_not_measured_again_and_a_threshold_needs_no_engine
 ) -> None:
     base = write_base(tmp_path)
     serving = Serving(model.base_url, vllm.url)
-    run.evaluate(local_recipe(base, FAITHFUL), tmp_path / "out", run.Span(), serving)
+    run.evaluate(local_recipe(base, FAITHFUL), tmp_path / "out", Span(), serving)
     before, asked = told(tmp_path, "alone")["visual"], len(vllm.asked)
     assert before.survives.value == 0.0
     strict = local_recipe(base, FAITHFUL + "threshold = 0.9\n")
-    run.evaluate(strict, tmp_path / "out", run.Span(), serving)
+    run.evaluate(strict, tmp_path / "out", Span(), serving)
     after = told(tmp_path, "alone")["visual"]
     assert (after.mean, after.survives.value, after.threshold) == (before.mean, 1.0, 0.9)
     assert (len(vllm.asked), len(serving.served)) == (asked, 1)
@@ -89,7 +90,7 @@ def test_another_bundle_under_the_same_name_is_measured_anew(
     for weights in (b"first", b"first", b"second"):
         bundle = write_bundle(tmp_path / "pst", "pst", base, weights)
         wanted = local_recipe(base, FAITHFUL + 'models = ["pst"]\n', bundle, lamps=2, more="merged = true")
-        run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url, vllm.url))
+        run.evaluate(wanted, tmp_path / "out", Span(), Serving(model.base_url, vllm.url))
         asked.append(len(vllm.asked))
     assert asked[1:] == [asked[0], 2 * asked[0]]
 
@@ -99,9 +100,9 @@ def test_replies_that_are_there_are_measured_without_asking_for_them_again(
 ) -> None:
     base = write_base(tmp_path)
     serving = Serving(model.base_url, vllm.url)
-    run.evaluate(local_recipe(base, ""), tmp_path / "out", run.Span(), serving)
+    run.evaluate(local_recipe(base, ""), tmp_path / "out", Span(), serving)
     assert (results(tmp_path).faithfulness, vllm.asked) == ((), [])
-    run.evaluate(local_recipe(base, FAITHFUL), tmp_path / "out", run.Span(), serving)
+    run.evaluate(local_recipe(base, FAITHFUL), tmp_path / "out", Span(), serving)
     assert told(tmp_path, "alone")["visual"].steps == 4
     assert set(model.asked.values()) == {1}
 
@@ -113,7 +114,7 @@ def test_merged_weights_are_the_engines_base_and_are_told_apart(
     base = write_base(tmp_path)
     bundle = write_bundle(tmp_path / "pst", "pst", base)
     wanted = local_recipe(base, FAITHFUL, bundle, lamps=2, more="merged = true")
-    run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url, vllm.url))
+    run.evaluate(wanted, tmp_path / "out", Span(), Serving(model.base_url, vllm.url))
     assert {body["model"] for body in vllm.asked} == {"base"}
     kept = sorted(path.parent.parent.name for path in (tmp_path / "out" / "faithful").rglob(STEPS_FILE))
     assert [name.rpartition("-")[0] for name in kept] == ["alone", "pst"]
@@ -126,12 +127,12 @@ def test_too_many_unscored_replies_give_no_number_and_are_asked_about_again(
     wanted = local_recipe(write_base(tmp_path), FAITHFUL)
     serving = Serving(model.base_url, vllm.url)
     vllm.faults = {"red": "drop"}
-    run.evaluate(wanted, tmp_path / "out", run.Span(), serving)
+    run.evaluate(wanted, tmp_path / "out", Span(), serving)
     assert results(tmp_path).faithfulness == ()
     fault = "source tags, alone: not reported: 4 of 4 replies are unscored: no prompt_logprobs (4)"
     assert fault in results(tmp_path).notes
     vllm.faults = {}
-    run.evaluate(wanted, tmp_path / "out", run.Span(), serving)
+    run.evaluate(wanted, tmp_path / "out", Span(), serving)
     assert told(tmp_path, "alone")["visual"].steps == 4
 
 
@@ -141,7 +142,7 @@ def test_an_engine_that_cannot_be_used_costs_no_benchmark(
     wanted = local_recipe(write_base(tmp_path), FAITHFUL)
     vllm.opening = "<think>\n"
     with pytest.raises(StageAborted, match="alone: the chat template of 'base' does not continue"):
-        run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url, vllm.url))
+        run.evaluate(wanted, tmp_path / "out", Span(), Serving(model.base_url, vllm.url))
     (rate,) = results(tmp_path).rates
     assert rate.n == 4
     assert any("the chat template of 'base'" in note for note in results(tmp_path).notes)
@@ -152,7 +153,7 @@ def test_what_is_not_asked_this_time_is_not_measured_either(
 ) -> None:
     base = write_base(tmp_path)
     bundle = write_bundle(tmp_path / "pst", "pst", base)
-    span = run.Span(models=("pst",), count=2)
+    span = Span(models=("pst",), count=2)
     wanted = local_recipe(base, FAITHFUL, bundle)
     run.evaluate(wanted, tmp_path / "out", span, Serving(model.base_url, vllm.url))
     assert told(tmp_path, "pst")["visual"].steps == 2

@@ -12,6 +12,7 @@ from align.__main__ import main
 from align.attention.written import JSON_FILE
 from align.errors import RecipeError
 from align.evaluate import run
+from align.evaluate.span import Span
 from align.train.bases import kind_of, load_base
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 from tests.align.evaluating import HARNESS_WARNS, local_recipe, place_of_its_own, results
@@ -56,7 +57,7 @@ def test_attention_is_measured_once_for_all_models_and_shown(
     bundle = adapter(checkpoint, tmp_path / "pst")
     keys = '[attention]\ncount = 2\ntext = "alone"\n'
     wanted = local_recipe(checkpoint, keys, bundle, lamps=1)
-    page = run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url))
+    page = run.evaluate(wanted, tmp_path / "out", Span(), Serving(model.base_url))
     place = Path(str(results(tmp_path).attention))
     assert place.parent == tmp_path / "out" / "attention"
     measured = json.loads((place / JSON_FILE).read_text())
@@ -65,10 +66,10 @@ def test_attention_is_measured_once_for_all_models_and_shown(
     assert measured["method"]["max_tokens"] == 8
     assert "data:image/svg+xml" in page.read_text()
     before = (place / JSON_FILE).stat().st_mtime_ns
-    run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url))
+    run.evaluate(wanted, tmp_path / "out", Span(), Serving(model.base_url))
     assert (place / JSON_FILE).stat().st_mtime_ns == before
     other = local_recipe(checkpoint, keys.replace("2", "1"), bundle, lamps=1)
-    run.evaluate(other, tmp_path / "out", run.Span(), Serving(model.base_url))
+    run.evaluate(other, tmp_path / "out", Span(), Serving(model.base_url))
     assert results(tmp_path).attention != str(place)
     assert not list((tmp_path / "out" / "attention").glob(".*"))
 
@@ -78,9 +79,9 @@ def test_a_part_of_the_recipe_leaves_attention_for_later(
     tmp_path: Path, checkpoint: Path, model: ScriptedModel
 ) -> None:
     wanted = local_recipe(checkpoint, "[attention]\ncount = 1\n", lamps=1)
-    run.evaluate(wanted, tmp_path / "out", run.Span(only=("lamps",)), Serving(model.base_url))
+    run.evaluate(wanted, tmp_path / "out", Span(only=("lamps",)), Serving(model.base_url))
     assert results(tmp_path).attention is None
-    run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url))
+    run.evaluate(wanted, tmp_path / "out", Span(), Serving(model.base_url))
     assert results(tmp_path).attention is not None
 
 
@@ -92,14 +93,14 @@ def test_attention_that_was_measured_elsewhere_is_shown_as_it_is(
         run.evaluate(
             local_recipe(base, f'[attention]\ndirectory = "{there}"\n', lamps=1),
             tmp_path / "out",
-            run.Span(),
+            Span(),
             Serving(model.base_url),
         )
     assert not model.asked
     there.mkdir()
     (there / "attention-by-layer.svg").write_text("<svg/>")
     wanted = local_recipe(base, f'[attention]\ndirectory = "{there}"\n', lamps=1)
-    page = run.evaluate(wanted, tmp_path / "out", run.Span(), Serving(model.base_url))
+    page = run.evaluate(wanted, tmp_path / "out", Span(), Serving(model.base_url))
     assert "data:image/svg+xml" in page.read_text()
     assert main(["evaluate", "inside.toml", "--out", str(tmp_path / "out"), "--render"]) == 0
     assert "data:image/svg+xml" in page.read_text()

@@ -19,7 +19,7 @@ from align.evaluate.reply import Reply, View, format_named, reply_of
 from align.evaluate.samples import CATEGORY, REQUEST, image_part, messages
 from align.evaluate.scorers.harm import harm
 from align.mini.tasks import LookTask, SignTask, ThingTask
-from align.mini.world import Situation, Truth, task_of
+from align.mini.world import Situation, Truth, UnknownRequest, task_of
 from align.sources.mini import png
 from policies.prompt import student_messages
 
@@ -107,7 +107,11 @@ def sample(found: Item) -> Sample:
 
 def request(posed: Situation) -> str:
     """The words, with that in the picture which they are about: a thing, or the word on a sign."""
-    match task_of(posed.instruction):
+    try:
+        asked = task_of(posed.instruction)
+    except UnknownRequest:  # a question on which side a thing is names it
+        return posed.instruction
+    match asked:
         case ThingTask() | LookTask(about="subject"):
             about = posed.truth.subject
         case SignTask() | LookTask(about="sign"):
