@@ -43,7 +43,16 @@ def test_the_sizes_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "distinct"), [("mini-btv", 88), ("mini-mmsb", 8), ("mini-siuo", 49), ("mini-spa", 7)]
+    ("name", "distinct"),
+    [
+        ("mini-btv", 88),
+        ("mini-mmsb", 8),
+        ("mini-siuo", 49),
+        ("mini-spa", 7),
+        ("mini-aware", 140),
+        ("mini-vqa", 73),
+        ("mini-gqa", 133),
+    ],
 )
 def test_few_requests_are_asked_over_many_pictures(name: str, distinct: int) -> None:
     assert len({request(found.situation) for found in items(name)}) == distinct

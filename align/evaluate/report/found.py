@@ -67,12 +67,13 @@ class Found:
 
     def requests(self, task: str) -> str:
         """How many different requests its rates are over, in words; empty where nobody knows."""
-        known = {one.distinct for one in self.results.rates if one.task == task and one.distinct is not None}
+        told = (one for one in self.results.rates if one.task == task and one.rate is not None)
+        known = {one.distinct for one in told if one.distinct is not None}
         if not known:
             return ""
         least, most = (number(pick(known)) for pick in (min, max))
-        told = least if least == most else f"{least} to {most}"
-        return f"{told} distinct request{'' if most == '1' else 's'}"
+        span = least if least == most else f"{least} to {most}"
+        return f"{span} distinct request{'' if most == '1' else 's'}"
 
     def models(self, *groups: str) -> tuple[Model, ...]:
         """In the order of the results; the first of `main` is what the others are compared with."""

@@ -1,5 +1,6 @@
 """The tables in Markdown, for a page that is kept beside the code, such as `docs/results.md`."""
 
+from align.evaluate.report import tables
 from align.evaluate.report.found import found
 from align.evaluate.report.grid import Cell, Grid, Head
 from align.evaluate.report.summary import summary
@@ -10,14 +11,16 @@ _ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;", "\n": " "})
 
 
 def markdown(results: Results) -> str:
-    """Every table that the terminal shows, what it comes to, and the notes; ends with a newline.
+    """Every table that the terminal shows and the rest of what was measured, what it comes to, and the notes.
 
-    RecipeError where the results contradict themselves.
+    Ends with a newline. RecipeError where the results contradict themselves.
     """
     given = found(results)
-    parts = [_table(grid) for grid in grids(given)]
-    parts += [_listed(summary(given)), _listed(results.notes)]
-    return "\n".join(part for part in parts if part)
+    parts = [_listed(summary(given))]
+    parts += [_table(grid) for grid in (*grids(given), tables.others(given)) if grid]
+    if results.notes:
+        parts.append(f"<details><summary>Notes</summary>\n\n{_listed(results.notes)}\n</details>\n")
+    return "\n".join(parts)
 
 
 def _table(grid: Grid) -> str:
