@@ -121,7 +121,8 @@ def config_file(launch: Launch) -> Path:
     if launch.config == "fsdp" and not _has_gpu():
         raise TrainingFailed('launch.config = "fsdp" cuts a model up over GPUs, and there is none: use "ddp"')
     if launch.config == "deepspeed" and find_spec("deepspeed") is None:
-        raise TrainingFailed('launch.config = "deepspeed" needs the package: uv pip install deepspeed')
+        how = "uv pip install --no-build-isolation deepspeed"  # its build looks at torch
+        raise TrainingFailed(f'launch.config = "deepspeed" needs the package: {how}')
     return packaged if packaged.is_file() else Path(launch.config)
 
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -324,6 +325,14 @@ def test_a_base_cut_up_over_two_processes_gives_the_adapter_of_one_whole_and_goe
         assert torch.equal(placed[name.replace(".weight", f".{TRAINED}.weight")], tensor.float())
 
 
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is installed by those who use it")
+def test_deepspeed_gives_the_adapter_of_one_process(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    for stage, job in (("sft", lab.stage_1("zero-sft")), ("srpo", lab.stage_2("zero-srpo"))):
+        launch_job(job, Launch(config="deepspeed", processes=2))
+        lab.are_alike(f"one-{stage}", f"zero-{stage}")
+
+
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed"])
 def test_the_packaged_configurations_are_what_accelerate_takes(name: str) -> None:
     """It refuses keys that it does not know; what is inside tables, only its launcher does."""
@@ -344,7 +353,7 @@ def test_a_configuration_that_is_nowhere_is_refused_by_name(lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("config", "why"),
-    [("fsdp", 'there is none: use "ddp"'), ("deepspeed", "needs the package: uv pip install deepspeed")],
+    [("fsdp", 'there is none: use "ddp"'), ("deepspeed", "needs the package: uv pip install")],
 )
 def test_a_configuration_that_lacks_what_it_needs_is_refused(
     config: str, why: str, monkeypatch: pytest.MonkeyPatch
