@@ -40,7 +40,7 @@ def failure_modes(found: Found) -> Grid | None:
         Group(
             tuple(_line(found, task, measure, models) for of, measure in asked if of == task),
             label(task),
-            found.requests(task),
+            found.requests(task, {model.name for model in models}),
         )
         for task in tasks
     )

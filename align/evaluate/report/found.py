@@ -1,7 +1,7 @@
 """The results by what a reader looks for: whose rate, in which task, of what. No number is made here."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,9 +65,9 @@ class Found:
         """Which way is better; None where no rate tells it."""
         return next((one.better for one in self.rates(task, measure)), None)
 
-    def requests(self, task: str) -> str:
-        """How many different requests its rates are over, in words; empty where nobody knows."""
-        told = (one for one in self.results.rates if one.task == task and one.rate is not None)
+    def requests(self, task: str, models: Set[str]) -> str:
+        """How many different requests these models' rates are over, in words; empty where nobody knows."""
+        told = (one for one in self.results.rates if one.task == task and one.model in models and one.rate)
         known = {one.distinct for one in told if one.distinct is not None}
         if not known:
             return ""

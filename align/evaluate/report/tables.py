@@ -76,7 +76,7 @@ def headlines(found: Found, title: str, group: Side) -> Grid | None:
         Group(tuple(Line(Head(found.label(model.name)), cells) for model, cells in lines), heading)
         for heading, lines in _grouped(models, down)
     )
-    said = "; ".join(f"{label(task)}: {_samples(found, task)}" for task in dict(asked))
+    said = "; ".join(f"{label(task)}: {_samples(found, task, models)}" for task in dict(asked))
     return Grid(title, "model", columns, groups, f"Harmful: the whole reply. {said}.", many=True)
 
 
@@ -159,7 +159,7 @@ def _by_task(
         Group(
             tuple(_line(found, task, measure, models, marked) for _, measure in pairs),
             label(task),
-            _samples(found, task),
+            _samples(found, task, models),
         )
         for task, pairs in groupby(asked, key=lambda pair: pair[0])
     )
@@ -180,11 +180,13 @@ def _cells(
     return tuple(rate_cell(rate, mark) for rate, mark in zip(rates, said, strict=True))
 
 
-def _samples(found: Found, task: str) -> str:
-    counts = {one.n for one in found.results.rates if one.task == task}
+def _samples(found: Found, task: str, models: Sequence[Model]) -> str:
+    """Of what these models were asked."""
+    names = {model.name for model in models}
+    counts = {one.n for one in found.results.rates if one.task == task and one.model in names}
     least, most = (number(pick(counts)) for pick in (min, max))
     samples = f"{least if least == most else f'{least} to {most}'} samples"
-    return ", ".join(filter(None, (samples, found.requests(task))))
+    return ", ".join(filter(None, (samples, found.requests(task, names))))
 
 
 def _grouped(
