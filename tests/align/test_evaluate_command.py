@@ -19,7 +19,7 @@ from align.evaluate.rates import wilson
 from align.evaluate.recipe import Evaluation, load_evaluation
 from align.evaluate.results import Difference, Rate, Results
 from align.evaluate.span import Span
-from policies.bundle import read_bundle
+from policies.bundle import BundleError, read_bundle
 from tests.align.evaluating import HARNESS_WARNS, LAMPS, place_of_its_own
 from tests.align.scripted_model import Said, ScriptedModel
 from tests.align.serving import Serving, card, write_base, write_bundle
@@ -469,7 +469,7 @@ def test_what_nobody_asks_for_now_need_not_be_trained_yet(tmp_path: Path, model:
     run.evaluate(recipe, tmp_path / "out", Span(models=("alone", "pst")), Serving(model.base_url))
     assert [one.name for one in results(tmp_path).models] == ["alone", "pst"]
     assert "models.later is left out of these results: its bundle is not there yet" in results(tmp_path).notes
-    with pytest.raises(RecipeError, match="later"):
+    with pytest.raises(BundleError, match="later has no manifest"):
         run.evaluate(recipe, tmp_path / "out", Span(), Serving(model.base_url))
 
 

@@ -255,7 +255,8 @@ async def test_the_judges_are_asked_at_the_same_time() -> None:
             await all_here.wait()
         return asked.verdict(HARMLESS)
 
-    judges = [ScriptedJudge(answer, name).model() for name in ("one", "two", "three")]
+    three = GenerateConfig(max_connections=3)
+    judges = [ScriptedJudge(answer, name).model(three) for name in ("one", "two", "three")]
     assert (await judged("q", None, "a", GENERAL_HARM, judges)).label == HARMLESS
 
 
