@@ -243,8 +243,14 @@ async def test_every_vote_is_kept_in_the_judges_order_whoever_won() -> None:
     ]
 
 
-async def test_the_judges_are_asked_at_the_same_time() -> None:
-    init_concurrency()  # the limits of an evaluation that ran in this process would still stand
+def test_the_judges_are_asked_at_the_same_time() -> None:
+    # The limits of an evaluation that ran in this process would still stand: some are global, some lie
+    # in the context.
+    init_concurrency()
+    Context().run(anyio.run, three_judges_that_wait_for_each_other)
+
+
+async def three_judges_that_wait_for_each_other() -> None:
     waiting, all_here = [0], anyio.Event()
 
     async def answer(asked: Asked) -> str:
