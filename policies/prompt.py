@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from policies.document import Clause, Policy
 from policies.formats import THINK, ReasoningFormat
-from policies.forms import Budget, fitted
+from policies.forms import Budget, PolicyTooLong, fitted
 from policies.render import render
 from policies.reply import Citation, Source, Step, Trace, Verdict
 
@@ -78,12 +78,41 @@ def student_messages(
     user: Message = {"role": "user", "content": [*map(dict, images), {"type": "text", "text": question}]}
     if not policies_in_context:
         return [user]
-    system = _STUDENT.format(
-        policies=fitted(policies_in_context, budget),
-        forms=_forms(policies_in_context[0], reasoning_format),
-        manner=_MANNER,
-    )
-    return [{"role": "system", "content": system}, user]
+    context = policy_context(policies_in_context, reasoning_format=reasoning_format, budget=budget)
+    return [{"role": "system", "content": context}, user]
+
+
+def policy_context(
+    policies: Sequence[Policy],
+    *,
+    reasoning_format: ReasoningFormat = THINK,
+    budget: Budget | None = None,
+) -> str:
+    """The system message that puts policies into context; PolicyTooLong where none of their forms fits."""
+    return _student(fitted(policies, budget), policies[0], reasoning_format)
+
+
+def policy_index(
+    policies: Sequence[Policy],
+    *,
+    reasoning_format: ReasoningFormat = THINK,
+    budget: Budget | None = None,
+) -> str:
+    """The system message that names every policy, with what it protects if there is room for that.
+
+    Which one applies, the model decides as it reasons. PolicyTooLong where not even the names fit.
+    """
+    headings = [(f"{policy.id} {policy.title}", policy.principle.text) for policy in policies]
+    fullest = "\n".join(": ".join(heading) for heading in headings)
+    names = "\n".join(name for name, _ in headings)
+    for text in (fullest, names):
+        if budget is None or budget.count(text) <= budget.tokens:
+            return _student(text, policies[0], reasoning_format)
+    raise PolicyTooLong(f"the names of {len(policies)} policies do not fit into the budget")
+
+
+def _student(policies: str, example: Policy, reasoning_format: ReasoningFormat) -> str:
+    return _STUDENT.format(policies=policies, forms=_forms(example, reasoning_format), manner=_MANNER)
 
 
 def teacher_messages(

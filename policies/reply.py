@@ -5,7 +5,7 @@ Values only. `policies.trace` reads them from text, `policies.render` writes the
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -133,6 +133,10 @@ class VerdictRead:
 
     verdict: Verdict | None
     citations: tuple[Citation, ...]
+    verdicts: tuple[Verdict, ...] = field(default=(), compare=False)
+    """Each that the reasoning stated, also where it does not count, in the order of its last statement."""
+    demanded: frozenset[Verdict] = field(default=frozenset(), compare=False)
+    """What the cited clauses demand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from policies.reply import (
     Step,
     StepRead,
     Verdict,
+    VerdictRead,
 )
 
 MAX_STEPS = 1_000
@@ -78,6 +79,8 @@ class StepReader:
         self.steps: list[Step] = []
         self.verdict: Verdict | None = None
         self.verdict_citations: tuple[Citation, ...] = ()
+        self.verdicts: list[Verdict] = []
+        """Each that was stated, in the order in which it was stated last."""
         self._clauses = clauses
         self._draft: _Draft | None = None
         self._kind = _Line.HEAD
@@ -106,9 +109,18 @@ class StepReader:
         yield from self.end_step()
         if self.verdict is None:
             self.flags.add(Flag.MISSING_VERDICT)
-        demanded = {self._clauses.get(citation.clause) for citation in self.verdict_citations}
-        if demanded - {self.verdict, None}:
+        if self.demanded - {self.verdict}:
             self.flags.add(Flag.CONTRADICTED_VERDICT)
+
+    def verdict_read(self) -> VerdictRead:
+        """What the reasoning came to; after `close`."""
+        return VerdictRead(self.verdict, self.verdict_citations, tuple(self.verdicts), self.demanded)
+
+    @property
+    def demanded(self) -> frozenset[Verdict]:
+        """The verdicts that the clauses behind the verdict demand."""
+        demanded = (self._clauses.get(citation.clause) for citation in self.verdict_citations)
+        return frozenset(verdict for verdict in demanded if verdict is not None)
 
     def _keep(self, step: Step) -> None:
         if len(self.steps) < MAX_STEPS:
@@ -170,6 +182,7 @@ class StepReader:
         self.flags.discard(Flag.VERDICT_NOT_LAST)
         self.verdict = verdict
         self.verdict_citations = self._cite(citations)
+        self.verdicts = [*(stated for stated in self.verdicts if stated != verdict), verdict]
 
     def _add(self, text: str) -> None:
         if self._draft is None:

@@ -114,7 +114,7 @@ class TraceReader:
             elif kind is Kind.REASONING_END:
                 self._look_alikes.end_line()
                 yield from self._steps.close()
-                yield VerdictRead(self._steps.verdict, self._steps.verdict_citations)
+                yield self._steps.verdict_read()
             elif shown := self._answer.write(text):
                 yield AnswerText(shown)
 
