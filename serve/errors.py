@@ -3,15 +3,23 @@
 GatewayError
   x InvalidRequest            400  the request cannot be answered as it is
       + InvalidImage          400  a picture is broken, too large or of an unsupported type
+      + UnsupportedParameter  400  a parameter that would let something unscanned out, or that nothing reads
+      + ImageUnavailable      400  a picture's URL is not allowed, or could not be fetched
       + EngineRejected        4xx  the engine refused it: prompt longer than the context, bad parameter
   x Unauthenticated           401  no key, or not one of ours
+  x Forbidden                 403  the key does not open this part of the API
   x NotFound                  404  no such path
       + UnknownModel          404  no such alias; never forwarded to an engine
   x MethodNotAllowed          405
+  x BodyTimeout               408  the body took longer than limits.body_s
   x BodyTooLarge              413
-  x UnsupportedBody           415  compressed bodies, for now
+  x UnsupportedBody           415  compressed in a way that is not read here
+  x RateLimited               429  the key has used what it may
   x InternalFailure           500  a bug of ours; the log has it under the request id
-  x Overloaded                503  as many requests as allowed are under way
+  x Overloaded                503  as many requests as allowed are under way, and as many waiting
+  x Stopping                  503  the gateway is being stopped
+  x Undecided                 503  our model was asked to judge and gave no verdict
+  x LedgerFull                503  no audit row could be kept
   x EngineUnavailable         503  the engine is starting, restarting or gone
       + EngineFailed          503  it failed while answering
   x EngineTimeout             504  it fell silent
@@ -20,6 +28,7 @@ Messages say what the caller can do, and never hold prompt text, keys or host na
 After the first byte of a reply an error is its last event, and no [DONE] follows.
 """
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -62,6 +71,18 @@ class InvalidImage(InvalidRequest):
     code = "invalid_image"
 
 
+class UnsupportedParameter(InvalidRequest):
+    """A parameter that would let something unscanned out, or that nothing here reads."""
+
+    code = "unsupported_parameter"
+
+
+class ImageUnavailable(InvalidRequest):
+    """A picture's URL is not allowed, or could not be fetched; which of both is not told."""
+
+    code = "image_unavailable"
+
+
 class EngineRejected(InvalidRequest):
     """The engine refused the request; its status and message are passed on."""
 
@@ -85,6 +106,12 @@ class Unauthenticated(GatewayError):
         return {"www-authenticate": "Bearer"}
 
 
+class Forbidden(GatewayError):
+    """The key does not open this part of the API."""
+
+    status, type, code = 403, "permission_error", "forbidden"
+
+
 class NotFound(GatewayError):
     """No such path."""
 
@@ -103,6 +130,16 @@ class MethodNotAllowed(GatewayError):
     status, type, code = 405, "invalid_request_error", "method_not_allowed"
 
 
+class BodyTimeout(GatewayError):
+    """The body took longer than limits.body_s."""
+
+    status, type, code = 408, "invalid_request_error", "body_timeout"
+
+    def headers(self) -> Mapping[str, str]:
+        """The rest of the body is not waited for."""
+        return {"connection": "close"}
+
+
 class BodyTooLarge(GatewayError):
     """The body is larger than limits.body_bytes."""
 
@@ -119,14 +156,46 @@ class UnsupportedBody(GatewayError):
     status, type, code = 415, "invalid_request_error", "unsupported_body"
 
 
+class RateLimited(GatewayError):
+    """The key has used what it may; `retry_after_s` says when it may again."""
+
+    status, type, code = 429, "rate_limit_error", "rate_limited"
+
+    def __init__(self, message: str, *, wait_s: float) -> None:
+        super().__init__(message)
+        self._wait_s = wait_s
+
+    def headers(self) -> Mapping[str, str]:
+        """Whole seconds, rounded up (RFC 9110, 10.2.3)."""
+        return {"retry-after": str(max(1, math.ceil(self._wait_s)))}
+
+
 class InternalFailure(GatewayError):
     """A bug of ours."""
 
 
 class Overloaded(GatewayError):
-    """As many requests as limits.in_flight are under way."""
+    """As many requests as limits.in_flight are under way, and limits.queue waiting."""
 
     status, code, retry_after_s = 503, "overloaded", 1
+
+
+class Stopping(GatewayError):
+    """The gateway is being stopped: another one, or this one later, will answer."""
+
+    status, code, retry_after_s = 503, "stopping", 5
+
+
+class Undecided(GatewayError):
+    """Our model was asked to judge and gave no verdict: that is never "not flagged"."""
+
+    status, code, retry_after_s = 503, "undecided", 1
+
+
+class LedgerFull(GatewayError):
+    """No audit row could be kept, and the operator wants no request without one."""
+
+    status, code, retry_after_s = 503, "audit_unavailable", 30
 
 
 class EngineUnavailable(GatewayError):

@@ -9,19 +9,9 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -29,129 +19,21 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from serve.options.adapters import AdapterSettings, ModelSettings
+from serve.options.door import ImageSettings, LimitSettings, TlsSettings
+from serve.options.engine import EngineSettings
+from serve.options.gate import GateSettings, GuardrailSettings, GuardSettings
+from serve.options.ledger import LedgerSettings
+from serve.options.table import AbsolutePath
+
 ENV_PREFIX = "GROUNDRULE_"
 DEFAULT_CONFIG = Path("gateway.toml")
-_SECRETS = (("api_keys",), ("engine", "remote", "api_key"))
+_SECRETS = (("api_keys",), ("engine", "remote", "api_key"), ("ledger", "url"))
 _SHORTEST_KEY = 16
 
 
 class SettingsError(Exception):
     """The gateway must not start; each line says what to change."""
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _resolved(value: object) -> object:
-    return Path(value).expanduser().resolve() if isinstance(value, str | Path) else value
-
-
-# The engine runs in another directory, so no path may stay relative.
-AbsolutePath = Annotated[Path, BeforeValidator(_resolved)]
-
-
-class EmbeddedSettings(_Table):
-    """A vLLM that the gateway starts, watches and stops."""
-
-    model: str
-    """Directory of the base model, or its id on a model hub."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: cuda where an NVIDIA driver is loaded, else cpu."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    """None: float32 on cpu (twice as fast as bfloat16 there), auto on cuda."""
-    max_model_len: PositiveInt = 4096
-    """Tokens of prompt and reply together."""
-    kv_cache_gib: PositiveInt = 2
-    """Key-value cache on cpu, GiB; on cuda the engine takes its share of the device."""
-    threads: str | None = None
-    """VLLM_CPU_OMP_THREADS_BIND, such as 0-3; None: all cores this process may use."""
-    max_lora_rank: Annotated[Literal[8, 16, 32, 64, 128, 256], BeforeValidator(int)] = 16
-    max_loras: PositiveInt = 2
-    """Adapters that may answer within one batch."""
-    max_cpu_loras: PositiveInt = 4
-    """Adapters held in memory."""
-    tower_lora: bool = False
-    """Also load what an adapter has for the vision tower (--enable-tower-connector-lora: experimental).
-    Without it such a bundle is refused: vLLM would load it and ignore that part."""
-    enforce_eager: bool | None = None
-    """None: eager on cpu (compiling costs start-up time and gains little there), compiled on cuda."""
-    extra_args: tuple[str, ...] = ()
-    """Passed on to vLLM's command line."""
-    log: AbsolutePath | None = None
-    """The engine's output; None: engine.log in a new private temporary directory."""
-    start_timeout_s: PositiveFloat = 900
-    stop_timeout_s: PositiveFloat = 15
-
-    @property
-    def local_model(self) -> Path | None:
-        """The model's directory, or None when it is the id of a model on a hub."""
-        path = Path(self.model).expanduser()
-        return path.resolve() if path.is_dir() else None
-
-
-class RemoteSettings(_Table):
-    """A vLLM that somebody else runs. It must see the bundles under the same absolute paths."""
-
-    url: str = Field(pattern=r"^https?://[^/?#@]+/?$")
-    """Root of the server, without /v1."""
-    model: str | None = None
-    """The base model's name there; None: the first model it lists that has no parent."""
-    tower_lora: bool = False
-    """Whether it was started with --enable-tower-connector-lora; else bundles that need that are refused."""
-    api_key: SecretStr | None = None
-    poll_interval_s: PositiveFloat = 2
-
-
-class EngineSettings(_Table):
-    """Where replies are generated: exactly one of the two."""
-
-    embedded: EmbeddedSettings | None = None
-    remote: RemoteSettings | None = None
-    connect_timeout_s: PositiveFloat = 5
-    read_timeout_s: PositiveFloat = 300
-    """Longest silence of the engine within one reply."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.embedded is None) == (self.remote is None):
-            raise ValueError("give exactly one of engine.embedded and engine.remote")
-        return self
-
-
-class PolicyChangeSettings(_Table):
-    """An operator's word on a bundle that was trained on other policies than those served."""
-
-    trained_digest: str = Field(pattern=r"^[0-9a-f]{12,64}$")
-    """The beginning of the digest of the policies it was trained on: the word holds for no other bundle's."""
-    served_digest: str = Field(pattern=r"^[0-9a-f]{12,64}$")
-    """The beginning of the digest of the policies served: the word holds for no others."""
-    changed_meaning: tuple[str, ...]
-    """Clauses that mean something else than the model learned; citations of them count as invalid."""
-
-
-class AdapterSettings(_Table):
-    """One bundle and the names that callers use for it."""
-
-    bundle: AbsolutePath
-    aliases: tuple[str, ...] = ()
-    """Beside the name in the bundle's manifest."""
-    policy_change: PolicyChangeSettings | None = None
-    """None: the bundle was trained on the policies served, else it is refused."""
-
-
-class LimitSettings(_Table):
-    """What one request may cost before it is admitted."""
-
-    body_bytes: PositiveInt = 20 * 1024 * 1024
-    images_per_request: PositiveInt = 1
-    image_bytes: PositiveInt = 10 * 1024 * 1024
-    image_pixels: PositiveInt = 12_500_000
-    """A phone's 12 megapixels (4032 x 3024) pass."""
-    choices: PositiveInt = 8
-    """Largest `n`."""
-    in_flight: PositiveInt = 64
-    """Requests answered at the same time; one more gets 503 and Retry-After."""
 
 
 class Settings(BaseSettings):
@@ -169,10 +51,19 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     """0: any free port, named in the log."""
+    workers: PositiveInt = 1
+    """Processes that answer."""
+    state_dir: AbsolutePath = Path("groundrule-state")
+    """Where the audit's spool lies, and its database where none is named."""
+    tls: TlsSettings = TlsSettings()
+    cors_origins: tuple[str, ...] = ()
+    """Web pages of these origins may ask; none by default."""
     api_keys: SecretStr | None = None
     """Comma-separated bearer keys, from the environment only; None: no key is asked for."""
     engine: EngineSettings
     adapters: tuple[AdapterSettings, ...] = ()
+    models: tuple[ModelSettings, ...] = ()
+    """Further models, of engines that load no adapters."""
     policies: AbsolutePath | None = None
     """Directory of your own policy documents, over the packaged ones; None: the packaged ones alone."""
     base_alias: str = "base"
@@ -181,9 +72,16 @@ class Settings(BaseSettings):
     """Points to the first bundle; also what a request without `model` gets."""
     reasoning_format: str = "think"
     """How the base model marks its reasoning (policies.formats); a bundle names its own."""
+    gate: GateSettings = GateSettings()
+    guards: tuple[GuardSettings, ...] = ()
+    guardrail: GuardrailSettings = GuardrailSettings()
     limits: LimitSettings = LimitSettings()
+    images: ImageSettings = ImageSettings()
+    ledger: LedgerSettings = LedgerSettings()
     drain_timeout_s: PositiveInt = 30
     """After SIGTERM, how long replies under way may take to finish."""
+    drain_grace_s: float = Field(0, ge=0)
+    """After SIGTERM, how long new requests are still taken while /readyz says no."""
 
     @model_validator(mode="after")
     def _not_open_without_keys(self) -> Self:
@@ -194,6 +92,23 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"host {self.host!r} is open to the network: set {ENV_PREFIX}API_KEYS, or bind 127.0.0.1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        names = [guard.name for guard in self.guards]
+        if len(set(names)) < len(names):
+            raise ValueError("guards: two have the same name")
+        if self.workers > 1 and self.port == 0:
+            raise ValueError("workers: with more than one, name a port")
+        if "*" in self.cors_origins:
+            raise ValueError("cors_origins: name the origins; * would open the gateway to every web page")
+        if self.ledger.content and not self.ledger.enabled:
+            raise ValueError("ledger.content: needs ledger.enabled")
+        pools = {pool.name for pool in self.engine.pools}
+        for asked in (*(a.pool for a in self.adapters if a.pool), *(m.pool for m in self.models)):
+            if asked not in pools:
+                raise ValueError(f"{asked!r} is none of engine.pools")
         return self
 
     def _split_keys(self) -> list[str]:

@@ -30,3 +30,4 @@ def configure_logging() -> None:
     logging.root.setLevel(logging.INFO)
     # Its messages about start and stop repeat ours; its errors are wanted.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

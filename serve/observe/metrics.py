@@ -63,13 +63,140 @@ class Metrics:
             registry=registry,
         )
         self.in_flight = Gauge(
-            "groundrule_requests_in_flight", "Requests under /v1/ being answered now.", registry=registry
+            "groundrule_requests_in_flight",
+            "Requests that have a place now.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
         self.engine_up = Gauge(
-            "groundrule_engine_up", "1 while the engine is healthy and has every adapter.", registry=registry
+            "groundrule_engine_up",
+            "1 while the engine is healthy and has every adapter.",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
         )
         self.engine_restarts = Counter(
             "groundrule_engine_restarts", "Starts of the engine after its first.", registry=registry
+        )
+        self._add_gate(registry)
+        self._add_door(registry)
+        self._add_engines(registry)
+        self._add_ledger(registry)
+
+    def _add_gate(self, registry: CollectorRegistry) -> None:
+        self.blocks = Counter(
+            "groundrule_blocks",
+            "Choices cut off or held back, by where the cause was and what the caller got.",
+            ["alias", "stage", "action"],
+            registry=registry,
+        )
+        self.would_block = Counter(
+            "groundrule_would_block",
+            "While observing: choices that enforcing would have blocked.",
+            ["alias", "stage"],
+            registry=registry,
+        )
+        self.objections = Counter(
+            "groundrule_objections",
+            "What the built-in checks objected to.",
+            ["alias", "check", "severity"],
+            registry=registry,
+        )
+        self.guard_rulings = Counter(
+            "groundrule_guard_rulings",
+            "Excerpts by guard: passed, blocked, failed, late, not_run.",
+            ["guard", "stage", "status"],
+            registry=registry,
+        )
+        self.guard_seconds = Histogram(
+            "groundrule_guard_seconds",
+            "How long a guard took over one excerpt.",
+            ["guard"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.characters = Counter(
+            "groundrule_characters",
+            "Characters generated, examined and released, by channel.",
+            ["alias", "channel", "kind"],
+            registry=registry,
+        )
+        self.held = Histogram(
+            "groundrule_held_seconds",
+            "From the arrival of text to its release.",
+            ["alias"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.overhead = Histogram(
+            "groundrule_gateway_overhead_seconds",
+            "What the gateway itself took of a request: neither engine nor guards.",
+            ["alias", "stream"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.dropped_fields = Counter(
+            "groundrule_dropped_fields",
+            "Fields of the engine's replies that nobody scans, and that were left out.",
+            registry=registry,
+        )
+
+    def _add_door(self, registry: CollectorRegistry) -> None:
+        self.queue_depth = Gauge(
+            "groundrule_queue_depth",
+            "Requests waiting for their turn.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.queued = Histogram(
+            "groundrule_queued_seconds", "How long requests waited.", buckets=_SECONDS, registry=registry
+        )
+        self.rejected = Counter(
+            "groundrule_rejected", "Requests that were not let in.", ["reason"], registry=registry
+        )
+        self.picture_fetches = Counter(
+            "groundrule_picture_fetches", "Pictures fetched by URL.", ["outcome"], registry=registry
+        )
+        self.picture_cache = Counter(
+            "groundrule_picture_cache", "Normalised pictures: hit or miss.", ["outcome"], registry=registry
+        )
+
+    def _add_engines(self, registry: CollectorRegistry) -> None:
+        self.replicas_ready = Gauge(
+            "groundrule_replicas_ready",
+            "Replicas that take requests.",
+            ["pool"],
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self.replica_tries = Counter(
+            "groundrule_replica_tries",
+            "Attempts to begin a reply, by how they ended.",
+            ["pool", "outcome"],
+            registry=registry,
+        )
+        self.breakers_open = Gauge(
+            "groundrule_breakers_open",
+            "Replicas left out after failures in a row.",
+            ["pool"],
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+
+    def _add_ledger(self, registry: CollectorRegistry) -> None:
+        self.ledger_rows = Counter(
+            "groundrule_ledger_rows",
+            "Audit rows: written, shipped, dropped, bad.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.spooled_bytes = Gauge(
+            "groundrule_spooled_bytes",
+            "Audit rows on disk that no database has yet.",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self.workers = Gauge(
+            "groundrule_workers", "Processes that answer.", multiprocess_mode="livesum", registry=registry
         )
 
     def observe_reply(
