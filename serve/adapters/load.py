@@ -1,20 +1,29 @@
 """Brings an engine to what the registry says: every adapter loaded under its immutable name."""
 
-from serve.adapters.registry import Registry
+from collections.abc import Sequence
+
+from serve.adapters.registry import Registry, Version
 from serve.engine.client import EngineClient
 from serve.engine.supervisor import EngineStartError
 
 
 async def load_adapters(registry: Registry, client: EngineClient) -> None:
+    """Every adapter of the registry; raises EngineStartError."""
+    await bring_up(registry.adapters, client)
+
+
+async def bring_up(versions: Sequence[Version], client: EngineClient, *, loads: bool = True) -> None:
     """Load what is missing and verify by the engine's own list; raises EngineStartError.
 
     A name that the engine lists already is taken as it is: names hold the digest of the weights.
+    `loads`: False where another process loads the adapters, and this one only waits for them.
     """
     offered = await client.model_parents()
-    for version in registry.adapters:
-        if version.engine_name and version.engine_name not in offered:
+    wanted = [version for version in versions if version.engine_name is not None]
+    for version in wanted if loads else ():
+        if version.bundle and version.engine_name and version.engine_name not in offered:
             await client.load_adapter(version.engine_name, str(version.bundle))
     offered = await client.model_parents()
-    missing = [v.engine_name for v in registry.adapters if v.engine_name not in offered]
+    missing = [version.engine_name for version in wanted if version.engine_name not in offered]
     if missing:
         raise EngineStartError(f"the engine does not list what it was given: {missing}")

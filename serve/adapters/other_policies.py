@@ -12,7 +12,7 @@ from policies.catalog import Catalog
 from policies.compare import Change, Kind, State, changes
 from policies.reply import Clauses
 from serve.adapters.refused import AdapterRefused
-from serve.settings import PolicyChangeSettings
+from serve.options.adapters import PolicyChangeSettings
 
 _REMARKS = {
     Kind.ADDED: "new, the model does not know it, so it cannot be cited",

@@ -1,37 +1,52 @@
 """Speaks HTTP to one engine, and translates its failures into the gateway's: nowhere else does.
 
-aiohttp, because httpx costs several times its CPU per streamed chunk. Whoever leaves the context of
-`stream_chat`, for whatever reason, closes the connection, and that makes the engine abort.
+aiohttp, because httpx costs several times its CPU per streamed chunk. Closing a reply before its end
+closes the connection, and that makes the engine abort.
 """
 
 import io
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 
-from serve.engine.events import EventReader, EventTooLong
+from serve.engine.call import Batch
+from serve.engine.kinds import KINDS, Kind
 from serve.engine.replica import Replica
+from serve.engine.stream import CALLERS_FAULT, ReplyStream
 from serve.engine.supervisor import EngineStartError
 from serve.errors import EngineFailed, EngineRejected, EngineTimeout, EngineUnavailable, GatewayError
-from serve.settings import EngineSettings
+from serve.options.engine import EngineKind, EngineSettings
 
 Json = dict[str, Any]
 
-# What the caller can mend. Anything else, a 404 for a model that we resolved included, is ours to mend.
-_CALLERS_FAULT = frozenset({400, 413, 422, 429})
-_DONE = b"[DONE]"
+_log = logging.getLogger(__name__)
+_ELSEWHERE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+"""What another replica may do better. 429, 408 and 500 are not: they would only be multiplied."""
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _LOAD_TIMEOUT = aiohttp.ClientTimeout(total=300)
 _UNAVAILABLE = "the engine cannot be reached; try again"
-_FAILED = "the engine failed while answering; try again"
+_BROKE_OFF = "the engine broke off before it answered; try again"
+
+
+class NotBegun(Exception):
+    """No reply began, and another replica may do better; `error` is what a caller is told if none does."""
+
+    def __init__(self, error: GatewayError, *, is_gone: bool = True, forgot_model: bool = False) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.is_gone = is_gone
+        """It speaks of the replica and not of this request, which another might survive as little."""
+        self.forgot_model = forgot_model
+        """It does not know a model that it offered: it was restarted."""
 
 
 def open_session(settings: EngineSettings) -> aiohttp.ClientSession:
-    """The connection pool to the engine."""
+    """The connection pool to all engines."""
     headers = {}
     if settings.remote and settings.remote.api_key:
         headers["authorization"] = f"Bearer {settings.remote.api_key.get_secret_value()}"
@@ -47,44 +62,92 @@ def open_session(settings: EngineSettings) -> aiohttp.ClientSession:
 
 
 class EngineClient:
-    """Everything the gateway asks of an engine."""
+    """Everything the gateway asks of one engine."""
 
-    def __init__(self, replica: Replica, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        session: aiohttp.ClientSession,
+        kind: Kind = KINDS[EngineKind.VLLM],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind = kind
         self._replica = replica
         self._session = session
+        self._headers = dict(headers or {})
+
+    async def begin_chat(self, body: bytes, request_id: str) -> ReplyStream:
+        """Ask, and wait for the first chunks; the reply must be closed.
+
+        Raises NotBegun where another replica may do better; else EngineRejected, EngineTimeout,
+        EngineUnavailable.
+        """
+        response = await self._post("/v1/chat/completions", body, request_id)
+        reply = ReplyStream(response)
+        try:
+            if response.status != HTTPStatus.OK:
+                raise await _refusal(response)
+            if not await reply.begin():
+                raise NotBegun(EngineFailed(_BROKE_OFF))
+        except EngineFailed as error:
+            reply.break_off()
+            # Without a cause it is the engine's own word, in an event.
+            raise NotBegun(error, is_gone=error.__cause__ is not None) from error
+        except BaseException:
+            reply.break_off()
+            raise
+        return reply
+
+    async def tokenize(self, body: bytes, request_id: str) -> Json:
+        """The engine's own answer; raises as `begin_chat` does."""
+        async with await self._post("/tokenize", body, request_id) as response:
+            if response.status != HTTPStatus.OK:
+                raise await _refusal(response)
+            try:
+                answer = json.loads(await response.read())
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                raise NotBegun(EngineFailed(_BROKE_OFF)) from error
+        if not isinstance(answer, dict):
+            raise EngineFailed(_BROKE_OFF)
+        return answer
 
     @asynccontextmanager
     async def stream_chat(
         self, payload: Mapping[str, Any], request_id: str
     ) -> AsyncIterator[AsyncIterator[Json]]:
-        """Chunks of a chat completion; entering fails with a status that can still be answered as such.
-
-        The payload is let go of once it is sent: it holds pictures, and the reply may take minutes.
-        """
-        headers = {"content-type": "application/json", "x-request-id": request_id}
-        url = f"{self._replica.url}/v1/chat/completions"
-        # A file, since aiohttp would write bytes of this size in one go, and warns of it.
-        body = io.BytesIO(json.dumps(payload).encode())
+        """Chunks of a chat completion, one by one, without any second try."""
+        try:
+            reply = await self.begin_chat(json.dumps(payload).encode(), request_id)
+        except NotBegun as failure:
+            raise failure.error from failure
         del payload
         try:
-            response = await self._session.post(url, data=body, headers=headers, allow_redirects=False)
-        except TimeoutError as error:
-            raise EngineTimeout("the engine took too long to begin; try again") from error
-        except aiohttp.ClientError as error:
-            raise EngineUnavailable(_UNAVAILABLE) from error
+            yield _one_by_one(reply)
         finally:
-            del body
+            await reply.close()
+
+    async def _post(self, path: str, body: bytes, request_id: str) -> aiohttp.ClientResponse:
+        headers = {**self._headers, "content-type": "application/json", "x-request-id": request_id}
+        # A file, since aiohttp would write bytes of this size in one go, and warns of it.
+        file = io.BytesIO(body)
+        del body
         try:
-            if response.status != HTTPStatus.OK:
-                raise await _refusal(response)
-            yield _chunks(response)
+            return await self._session.post(
+                self._replica.url + path, data=file, headers=headers, allow_redirects=False
+            )
+        except aiohttp.SocketTimeoutError as error:
+            raise EngineTimeout("the engine took too long to begin; try again") from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotBegun(EngineUnavailable(_UNAVAILABLE)) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NotBegun(EngineFailed(_BROKE_OFF)) from error
         finally:
-            response.close()
+            del file
 
     async def is_healthy(self) -> bool:
         """Whether the engine answers its health check."""
         try:
-            async with self._session.get(f"{self._replica.url}/health", timeout=_CONTROL_TIMEOUT) as response:
+            async with self._get("/health") as response:
                 return response.status == HTTPStatus.OK
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -92,8 +155,7 @@ class EngineClient:
     async def model_parents(self) -> dict[str, str | None]:
         """Every model the engine offers, with its base model's name if it is an adapter."""
         try:
-            url = f"{self._replica.url}/v1/models"
-            async with self._session.get(url, timeout=_CONTROL_TIMEOUT) as response:
+            async with self._get("/v1/models") as response:
                 response.raise_for_status()
                 return {card["id"]: card.get("parent") for card in (await response.json())["data"]}
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
@@ -101,10 +163,14 @@ class EngineClient:
 
     async def load_adapter(self, name: str, path: str) -> None:
         """Load an adapter from a directory that the engine can read."""
-        url = f"{self._replica.url}/v1/load_lora_adapter"
+        if self.kind.adapter_path is None:
+            raise EngineStartError(f"an engine of kind {self.kind.name} loads no adapters: {name}")
+        url = self._replica.url + self.kind.adapter_path
         body = {"lora_name": name, "lora_path": path}
         try:
-            async with self._session.post(url, json=body, timeout=_LOAD_TIMEOUT) as response:
+            async with self._session.post(
+                url, json=body, timeout=_LOAD_TIMEOUT, headers=self._headers
+            ) as response:
                 if response.status == HTTPStatus.OK:
                     return
                 answer = (await response.text())[:2000]
@@ -115,48 +181,36 @@ class EngineClient:
             hint = " (it must run with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True)"
         raise EngineStartError(f"the engine refused adapter {name}: {response.status} {answer}{hint}")
 
+    def _get(self, path: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._session.get(self._replica.url + path, timeout=_CONTROL_TIMEOUT, headers=self._headers)
 
-async def _refusal(response: aiohttp.ClientResponse) -> GatewayError:
-    if response.status not in _CALLERS_FAULT:
+
+async def _one_by_one(reply: AsyncIterator[Batch]) -> AsyncIterator[Json]:
+    async for batch in reply:
+        for chunk in batch:
+            yield chunk
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Exception:
+    if response.status in _ELSEWHERE:
+        return NotBegun(EngineUnavailable(_UNAVAILABLE))
+    if response.status == HTTPStatus.NOT_FOUND:
+        return NotBegun(EngineUnavailable(_UNAVAILABLE), is_gone=False, forgot_model=True)
+    if response.status not in CALLERS_FAULT:
+        fields = {"status": response.status, "url": str(response.url)}
+        _log.error("engine_refused", extra={"fields": fields})
         return EngineUnavailable(_UNAVAILABLE)
     try:
-        error = json.loads(await response.read())["error"]
-        return EngineRejected(str(error["message"]), status=response.status, param=error.get("param"))
+        message, param = _told(json.loads(await response.read()))
     except (ValueError, KeyError, TypeError, AttributeError, aiohttp.ClientError, TimeoutError):
-        return EngineRejected("the engine refused the request", status=response.status)
+        message, param = "the engine refused the request", None
+    return EngineRejected(message, status=response.status, param=param)
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
-    try:
-        if response.content_type != "text/event-stream":
-            yield _as_chunk(json.loads(await response.read()))
-            return
-        reader = EventReader()
-        async for piece in response.content.iter_any():
-            for data in reader.feed(piece):
-                if data == _DONE:
-                    return
-                yield _checked(json.loads(data))
-    except TimeoutError as error:
-        raise EngineTimeout("the engine fell silent; try again") from error
-    except (aiohttp.ClientError, EventTooLong, ValueError, KeyError, TypeError) as error:
-        raise EngineFailed(_FAILED) from error
-
-
-def _checked(chunk: Any) -> Json:
-    """An engine that fails after its status line says so in an event."""
-    if not isinstance(chunk, dict):
-        raise EngineFailed(_FAILED)
-    error = chunk.get("error")
-    if error is None:
-        return chunk
-    status = error.get("code") if isinstance(error, dict) else None
-    if status in _CALLERS_FAULT:
-        raise EngineRejected(str(error.get("message")), status=status, param=error.get("param"))
-    raise EngineFailed(_FAILED)
-
-
-def _as_chunk(body: Json) -> Json:
-    """An engine that ignored `stream` answered with a whole body: the same reply in one chunk."""
-    choices = [{**choice, "delta": choice["message"]} for choice in body["choices"]]
-    return {**body, "choices": choices}
+def _told(body: Json) -> tuple[str, str | None]:
+    """Message and parameter: OpenAI's shape, the flat one of older engines, or FastAPI's `detail`."""
+    error = body.get("error", body)
+    if "detail" in error:
+        detail = error["detail"]
+        return str(detail if isinstance(detail, str) else detail[0]["msg"]), None
+    return str(error["message"]), error.get("param")

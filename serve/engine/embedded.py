@@ -21,7 +21,7 @@ from serve.engine.launch import Launch, Launcher
 from serve.engine.replica import Replica
 from serve.engine.supervisor import EngineStartError, OnUp
 from serve.observe.metrics import Metrics
-from serve.settings import EmbeddedSettings
+from serve.options.engine import EmbeddedSettings
 
 _log = logging.getLogger(__name__)
 _LOG_LINES_SHOWN = 25

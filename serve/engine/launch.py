@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve.settings import ENV_PREFIX, EmbeddedSettings
+from serve.options.engine import EmbeddedSettings
+from serve.settings import ENV_PREFIX
 
 BASE_NAME = "base"
 """What an embedded engine calls its base model; adapters always hold an '@', so they cannot collide."""
@@ -28,9 +29,9 @@ Launcher = Callable[[], Launch]
 """Called for every start, since the port of a dead engine may be taken by now."""
 
 
-def launch_vllm(settings: EmbeddedSettings, images_per_request: int) -> Launch:
-    """vLLM's API server on a free port of the loopback interface."""
-    port = free_port()
+def launch_vllm(settings: EmbeddedSettings, images_per_request: int, port: int | None = None) -> Launch:
+    """vLLM's API server on that port of the loopback interface; None: any free one."""
+    port = port or free_port()
     return Launch(
         argv=_command(settings, images_per_request, port),
         environment={**_inherited(), **_variables(settings)},
