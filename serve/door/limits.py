@@ -1,32 +1,42 @@
-"""Bounds how many requests are under way at the same time, from the first byte in to the last byte out."""
+"""Bounds how many requests a key may begin a minute."""
 
-from prometheus_client import Gauge
+import time
+from collections.abc import Callable
+
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.errors import Overloaded
+from serve.door.caller import caller_of
+from serve.door.tallies import Spent, Tallies
+from serve.errors import RateLimited
 
-_GUARDED = "/v1/"
 
+class RateCap:
+    """Pure ASGI: raises RateLimited before a byte of the body is read. Behind RequireKey."""
 
-class InFlightCap:
-    """Pure ASGI: one request past the limit is refused, to be tried again."""
-
-    def __init__(self, app: ASGIApp, limit: int, gauge: Gauge) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tallies: Tallies,
+        rejected: Counter,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._app = app
-        self._limit = limit
-        self._count = 0
-        self._gauge = gauge
+        self._tallies = tallies
+        self._rejected = rejected
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
-            await self._app(scope, receive, send)
+        if scope["type"] == "http":
+            self._charge(scope)
+        await self._app(scope, receive, send)
+
+    def _charge(self, scope: Scope) -> None:
+        caller = caller_of(scope)
+        limit = caller.allowance.requests_per_minute
+        if limit is None:
             return
-        if self._count >= self._limit:
-            raise Overloaded("as many requests as allowed are under way; try again")
-        self._count += 1
-        self._gauge.inc()
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._count -= 1
-            self._gauge.dec()
+        wait_s = self._tallies.spend(caller.key_id, Spent.REQUESTS, 1, limit, self._clock())
+        if wait_s:
+            self._rejected.labels("requests").inc()
+            raise RateLimited(f"this key may begin {limit} requests a minute; wait", wait_s=wait_s)

@@ -1,7 +1,7 @@
 """Pictures on their way in: taken apart and drawn anew here, so the engine only sees what we wrote.
 
-`data:` URLs only. The header is checked before anything is decoded; EXIF orientation is applied;
-animation, metadata and whatever hid behind the pixels is left behind.
+The header is checked before anything is decoded; EXIF orientation is applied; animation, metadata and
+whatever hid behind the pixels is left behind. Everything here blocks; `serve.door.pictures` has threads.
 """
 
 import base64
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serve.errors import InvalidImage
-from serve.settings import LimitSettings
+from serve.options.door import LimitSettings
 
 _DATA_URL = re.compile(r"data:[^;,]*(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -37,6 +37,8 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
+PNG_URL = "data:image/png;base64,"
+"""How every picture begins that the engine is given."""
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -54,8 +56,37 @@ class PictureLimits:
 
 
 def normalise(url: str, limits: PictureLimits, where: str) -> str:
-    """A fresh PNG of the same picture, as a data: URL. Blocking; `where` is for messages."""
-    data = _decode_url(url, limits, where)
+    """A fresh PNG of the same picture, as a data: URL; `where` is for messages."""
+    return redraw(decode_data_url(url, limits, where), limits, where)
+
+
+def decode_data_url(url: str, limits: PictureLimits, where: str) -> bytes:
+    """The bytes that a data: URL holds. Raises InvalidImage."""
+    if not is_data_url(url):
+        raise InvalidImage(
+            f"{where}: send the picture itself as a data: URL; this gateway fetches no other "
+            "(its operator may allow hosts by images.allowed_hosts)",
+            param=where,
+        )
+    header = _DATA_URL.match(url[:256])
+    if header is None:
+        raise InvalidImage(f"{where}: the data: URL must read data:<type>;base64,<data>", param=where)
+    encoded = url[header.end() :]
+    if len(encoded) // 4 * 3 - encoded[-2:].count("=") > limits.image_bytes:
+        raise InvalidImage(f"{where} is larger than {limits.image_bytes} bytes", param=where)
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidImage(f"{where}: the data: URL does not hold valid base64", param=where) from error
+
+
+def is_data_url(url: str) -> bool:
+    """Whether the URL itself is the picture."""
+    return url[:5].lower() == "data:"
+
+
+def redraw(data: bytes, limits: PictureLimits, where: str) -> str:
+    """The picture in those bytes as a data: URL of a fresh PNG. Raises InvalidImage."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_header(image, limits, where)
@@ -69,26 +100,7 @@ def normalise(url: str, limits: PictureLimits, where: str) -> str:
         raise InvalidImage(f"{where} is broken or truncated: it cannot be decoded", param=where) from error
     encoded = io.BytesIO()
     fresh.save(encoded, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(encoded.getbuffer()).decode()
-
-
-def _decode_url(url: str, limits: PictureLimits, where: str) -> bytes:
-    if url[:5].lower() != "data:":
-        raise InvalidImage(
-            f"{where}: send the picture itself as a data: URL; this gateway does not fetch URLs "
-            "(a setting images.allowed_hosts is to come)",
-            param=where,
-        )
-    header = _DATA_URL.match(url[:256])
-    if header is None:
-        raise InvalidImage(f"{where}: the data: URL must read data:<type>;base64,<data>", param=where)
-    encoded = url[header.end() :]
-    if len(encoded) // 4 * 3 - encoded[-2:].count("=") > limits.image_bytes:
-        raise InvalidImage(f"{where} is larger than {limits.image_bytes} bytes", param=where)
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidImage(f"{where}: the data: URL does not hold valid base64", param=where) from error
+    return PNG_URL + base64.b64encode(encoded.getbuffer()).decode()
 
 
 def _check_header(image: Image.Image, limits: PictureLimits, where: str) -> None:

@@ -4,30 +4,42 @@ Engines take more kinds of parts than are guarded here, some of which fetch URLs
 a part that is not known is refused by name.
 """
 
-import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from serve.door.media import PictureLimits, normalise
+from serve.door.pictures import Picture, Pictures
 from serve.errors import InvalidRequest
-from serve.settings import LimitSettings
 
 Json = dict[str, Any]
 
 
-async def admit_messages(messages: Sequence[Any], limits: LimitSettings) -> list[Json]:
-    """The same conversation with every picture normalised; raises InvalidRequest or InvalidImage."""
-    door = _Door(limits)
-    return [await door.admit(message, f"messages[{index}]") for index, message in enumerate(messages)]
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A conversation as the engine may have it."""
+
+    messages: list[Json]
+    pictures: tuple[Picture, ...]
+    """In order; the same that the messages hold as URLs."""
+
+
+async def admit_conversation(messages: Sequence[Any], pictures: Pictures, most_images: int) -> Admitted:
+    """The same conversation with every picture drawn anew.
+
+    Raises InvalidRequest, InvalidImage and ImageUnavailable, each naming its message and part.
+    """
+    door = _Door(pictures, most_images)
+    admitted = [await door.admit(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    return Admitted(admitted, tuple(door.pictures))
 
 
 class _Door:
-    """One request's messages, and how many pictures they held so far."""
+    """One request's messages, and the pictures they held so far."""
 
-    def __init__(self, limits: LimitSettings) -> None:
-        self._picture_limits = PictureLimits.of(limits)
-        self._most_images = limits.images_per_request
-        self._images = 0
+    def __init__(self, pictures: Pictures, most_images: int) -> None:
+        self.pictures: list[Picture] = []
+        self._source = pictures
+        self._most_images = most_images
 
     async def admit(self, message: Any, where: str) -> Json:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
@@ -57,8 +69,8 @@ class _Door:
         url = image.get("url") if isinstance(image, dict) else image
         if not isinstance(url, str):
             raise InvalidRequest(f"{where}.image_url must hold a url", param=where)
-        self._images += 1
-        if self._images > self._most_images:
+        if len(self.pictures) >= self._most_images:
             raise InvalidRequest(f"at most {self._most_images} images may come with a request", param=where)
-        url = await asyncio.to_thread(normalise, url, self._picture_limits, where)
-        return {"type": "image_url", "image_url": {"url": url}}
+        picture = await self._source.admit(url, where)
+        self.pictures.append(picture)
+        return {"type": "image_url", "image_url": {"url": picture.url}}
