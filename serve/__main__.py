@@ -1,102 +1,115 @@
-"""python -m serve [--config gateway.toml]: run the gateway until SIGTERM or Ctrl-C.
+"""python -m serve [--config gateway.toml] [keys … | migrate]: run the gateway until SIGTERM or Ctrl-C.
 
 Exit codes: 0 stopped, 1 the engine could not start, 2 wrong settings, bundle or port (before any start).
 """
 
 import argparse
-import errno
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import uvicorn
-
-from policies.catalog import CatalogError, load_catalog
+from policies.catalog import Catalog, CatalogError, load_catalog
 from serve.adapters.refused import AdapterRefused
-from serve.adapters.registry import build_registry
+from serve.adapters.registry import Registry, build_registry
+from serve.answer import command_for
 from serve.app import create_app
-from serve.engine.launch import Launcher
+from serve.commands import add_commands, run_command
+from serve.drain import Drain, DrainingServer
+from serve.engine.launch import Launcher, free_port, launch_vllm
+from serve.gate.guard import GuardRefused
+from serve.gate.panel import check_guards
+from serve.keeper import keep
+from serve.ledger.audit import check_ledger
 from serve.observe.log import configure_logging
+from serve.server import AddressTaken, listen, server_config, url_of
 from serve.settings import Settings, SettingsError, load_settings
 
 _log = logging.getLogger("serve")
-# Longer than clients keep idle connections (httpx: 5 s), so that theirs is the side that closes.
-_KEEP_ALIVE_S = 30
-
-
-class AddressTaken(Exception):
-    """Somebody else listens there."""
+_REFUSED = (SettingsError, AddressTaken, AdapterRefused, CatalogError, GuardRefused)
 
 
 def main(arguments: Sequence[str] | None = None, launcher: Launcher | None = None) -> int:
     """Check everything that can be checked, then serve."""
     parser = argparse.ArgumentParser(prog="python -m serve", description=__doc__)
     parser.add_argument("--config", type=Path, help="default: gateway.toml, if there is one")
+    add_commands(parser)
+    given = parser.parse_args(arguments)
     try:
-        return serve(load_settings(parser.parse_args(arguments).config), launcher)
-    except (SettingsError, AddressTaken, AdapterRefused, CatalogError) as error:
+        settings = load_settings(given.config)
+        return run_command(given, settings) if given.command else serve(settings, launcher, given.config)
+    except _REFUSED as error:
         sys.stderr.write(f"groundrule: {error}\n")
         return 2
 
 
-def serve(settings: Settings, launcher: Launcher | None = None) -> int:
-    """Run a gateway until it is told to stop."""
+def serve(settings: Settings, launcher: Launcher | None = None, config: Path | None = None) -> int:
+    """Run a gateway until it is told to stop. `config`: where its workers, if several, read the settings."""
     catalog = load_catalog(settings.policies)
     registry = build_registry(settings, catalog)
+    check_guards(settings.guards, catalog)
+    _check_judge(settings, registry)
+    check_ledger(settings)
     # Taken before the engine starts, so that a second gateway costs nothing and ends at once.
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
+    configure_logging()
+    fields = {"url": url_of(listener, settings), "pid": os.getpid()}
+    _log.info("listening", extra={"fields": fields})
+    if settings.workers > 1:
+        code, fatal = _keep(settings, registry, listener, launcher, config)
+    else:
+        code, fatal = _answer(settings, registry, catalog, listener, launcher)
+    for message in fatal:
+        sys.stderr.write(f"groundrule: {message}\n")
+    return code
+
+
+def _check_judge(settings: Settings, registry: Registry) -> None:
+    alias = settings.guardrail.alias
+    if alias is not None and alias not in registry.aliases:
+        known = ", ".join(registry.aliases)
+        raise SettingsError(f"guardrail.alias: there is no model {alias!r}; there are {known}")
+
+
+def _answer(
+    settings: Settings,
+    registry: Registry,
+    catalog: Catalog,
+    listener: socket.socket,
+    launcher: Launcher | None,
+) -> tuple[int, list[str]]:
+    """In this process."""
     fatal: list[str] = []
 
     def on_fatal(message: str) -> None:
         fatal.append(message)
         server.should_exit = True
 
-    configure_logging()
-    app = create_app(settings, registry, catalog, on_fatal, launcher)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=settings.drain_timeout_s,
-        )
-    )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # The server stops gracefully and then raises the signal again: here, and this process ends with 0.
-        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-    _log.info("listening", extra={"fields": {"url": _url(listener), "pid": os.getpid()}})
+    drain = Drain(settings.drain_grace_s, settings.drain_timeout_s)
+    app = create_app(settings, registry, catalog, on_fatal, launcher, drain=drain)
+    server = DrainingServer(server_config(app, settings), drain)
     server.run(sockets=[listener])
-    for message in fatal:
-        sys.stderr.write(f"groundrule: {message}\n")
-    return 1 if fatal else 0
+    return (1 if fatal else 0), fatal
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        # Only listening makes the port ours; until then another process may bind it too.
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        taken = error.errno == errno.EADDRINUSE
-        why = "the port is taken; set GROUNDRULE_PORT" if taken else os.strerror(error.errno or 0)
-        raise AddressTaken(f"cannot listen on {host}:{port}: {why}") from error
-    return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _keep(
+    settings: Settings,
+    registry: Registry,
+    listener: socket.socket,
+    launcher: Launcher | None,
+    config: Path | None,
+) -> tuple[int, list[str]]:
+    """In several, which this one looks after."""
+    engine_url = None
+    if embedded := settings.engine.embedded:
+        # One port for all its lives, since the workers know it from the start.
+        port = free_port()
+        engine_url = f"http://127.0.0.1:{port}"
+        launcher = partial(launch_vllm, embedded, settings.limits.images_per_request, port)
+    return keep(settings, registry, listener, partial(command_for, config), launcher, engine_url)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serve.adapters.registry import Route
+from serve.api.asking import route_of
+from serve.api.parts import parts_of
 from serve.api.state import GatewayState, state_of
+from serve.door.caller import caller_of
 
 router = APIRouter()
 Json = dict[str, Any]
@@ -13,17 +16,17 @@ Json = dict[str, Any]
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> Json:
-    """Every alias, with the version it points to as its root."""
-    gateway = state_of(request)
+    """Every alias that the key may use, with the version it points to as its root."""
+    gateway, models = state_of(request), caller_of(request.scope).models
     routes = (Route(alias, version) for alias, version in gateway.registry.aliases.items())
-    return {"object": "list", "data": [_card(route, gateway) for route in routes]}
+    cards = [_card(route, gateway) for route in routes if models is None or route.alias in models]
+    return {"object": "list", "data": cards}
 
 
 @router.get("/v1/models/{model}")
 async def retrieve_model(request: Request, model: str) -> Json:
     """One alias."""
-    gateway = state_of(request)
-    return _card(gateway.registry.resolve(model), gateway)
+    return _card(route_of(model, caller_of(request.scope), parts_of(request.scope)), state_of(request))
 
 
 def _card(route: Route, gateway: GatewayState) -> Json:

@@ -2,16 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from policies.catalog import Catalog
 from policies.reply import Citation, Source, Step, Trace, Verdict
 from serve.adapters.registry import Version
+from serve.gate.values import Action, TraceShown
 
 Json = dict[str, Any]
-Action = Literal["none", "withheld", "replaced"]
-"""What the gateway did, as opposed to the verdict, which is what the model said."""
 UNTAGGED = "untagged"
+_WORDS = frozenset({"steps", "citations"})
 
 
 class SafetyWriter:
@@ -35,6 +35,11 @@ class SafetyWriter:
             "policy_digest": self._catalog.digest,
             "adapter": self._adapter,
         }
+
+    def shown(self, trace: Trace, action: Action, shown: TraceShown) -> Json:
+        """As `whole`, without the reasoning's words where the caller wants none of them."""
+        told = self.whole(trace, action)
+        return {k: v for k, v in told.items() if k not in _WORDS} if shown == "none" else told
 
     def _citation(self, citation: Citation) -> Json:
         clause = self._catalog.clause(citation.clause)

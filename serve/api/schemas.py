@@ -1,22 +1,13 @@
 """What the gateway needs to know of a chat request. Everything else is the engine's, and passed on."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
 
 from serve.errors import InvalidRequest
+from serve.gate.values import TraceShown
 
 Json = dict[str, Any]
-
-# With these a caller could put words into the model's mouth, or have its own words returned as the
-# model's: a forged trace. Engines offer them, so they are refused by name.
-_FORGING: Mapping[str, object] = {
-    "echo": False,
-    "continue_final_message": False,
-    "add_generation_prompt": True,
-    "chat_template": None,
-}
 
 
 class StreamOptions(BaseModel):
@@ -34,8 +25,14 @@ class SafetyOptions(BaseModel):
 
     strict: StrictBool = False
     """Let the engine write nothing but a well-formed trace that cites existing clauses."""
-    policies: list[str] | None = Field(None, min_length=1)
+    policies: list[str] | None = Field(default=None, min_length=1)
     """With `strict`: ids or slugs of the only policies that may be cited; None: all of them."""
+    trace: TraceShown = "full"
+    """How much of the trace the reply shows; all of it is scanned."""
+    mode: Literal["observe", "enforce", "stricter"] | None = None
+    """Stricter handling than the key demands; None: the key's."""
+    policy_in_context: Literal["auto"] | Annotated[list[str], Field(min_length=1)] | None = None
+    """Policies for the model to read before it reasons: ids or slugs, or all of them in brief."""
 
     @model_validator(mode="after")
     def _policies_go_with_strict(self) -> Self:
@@ -54,7 +51,7 @@ class ChatRequest(BaseModel):
     messages: list[Any] = Field(min_length=1)
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    n: StrictInt | None = Field(None, ge=1)
+    n: StrictInt | None = Field(default=None, ge=1)
     safety: SafetyOptions | None = None
 
     @property
@@ -71,7 +68,4 @@ def parse_chat(body: Json) -> ChatRequest:
         mistake = error.errors(include_input=False, include_url=False)[0]
         param = ".".join(str(part) for part in mistake["loc"])
         raise InvalidRequest(f"{param}: {mistake['msg']}", param=param) from error
-    for name, harmless in _FORGING.items():
-        if body.get(name) not in (None, harmless):
-            raise InvalidRequest(f"{name} is not supported: it could forge a reasoning trace", param=name)
     return asked

@@ -1,33 +1,35 @@
-"""What the routes work with: built once in `serve.app`, handed to every request, never global."""
+"""What the routes beside the replies work with: built once in `serve.app`, found in every request's state."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import TypedDict, cast
 
 from fastapi import Request
 
-from policies.catalog import Catalog
 from serve.adapters.registry import Registry
-from serve.api.errors import ErrorAnswers
-from serve.engine.client import EngineClient
-from serve.engine.replica import Replica
+from serve.drain import Drain
+from serve.engine.pool import Pools
 from serve.observe.metrics import Metrics
-from serve.settings import LimitSettings
+from serve.observe.multiprocess import Exposition
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """The parts of a running gateway."""
+    """How the gateway is, and what it offers."""
 
     registry: Registry
-    catalog: Catalog
-    replica: Replica
-    client: EngineClient
-    limits: LimitSettings
+    pools: Pools
     metrics: Metrics
-    errors: ErrorAnswers
+    exposition: Exposition
+    drain: Drain
     base_alias: str
     started: int
     """Unix time."""
+
+
+class Observed(TypedDict):
+    """What the lifespan yields for them."""
+
+    gateway: GatewayState
 
 
 def state_of(request: Request) -> GatewayState:

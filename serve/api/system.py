@@ -1,10 +1,7 @@
 """/healthz, /readyz and /metrics: for operators and machines, without keys."""
 
-import asyncio
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import Response
 
@@ -21,18 +18,19 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """Readiness: the engine is healthy and has every adapter."""
-    replica = state_of(request).replica
-    body = {"status": "ready" if replica.is_ready else "not ready", "engine": replica.state}
-    if replica.is_ready:
-        return JSONResponse({**body, "reasons": []})
-    return JSONResponse({**body, "reasons": [replica.reason]}, status_code=503)
+    """Readiness: every alias has a healthy engine with its adapter, and nobody stops the gateway."""
+    gateway = state_of(request)
+    engines = gateway.pools.readiness()
+    reasons = [] if engines.is_ready else [engines.reason]
+    if gateway.drain.is_draining:
+        reasons.append("the gateway is being stopped")
+    body = {"status": "not ready" if reasons else "ready", "engines": dict(engines.pools), "reasons": reasons}
+    return JSONResponse(body, status_code=503 if reasons else 200)
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Prometheus text, rendered off the event loop."""
+    """Prometheus text, of all workers."""
     gateway = state_of(request)
-    gateway.metrics.engine_up.set(gateway.replica.is_ready)
-    text = await asyncio.to_thread(generate_latest, gateway.metrics.registry)
-    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    gateway.pools.measure()
+    return Response(await gateway.exposition.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -13,13 +13,14 @@ class AsciiResponse(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """ASCII, compact."""
-        return _dumps(content)
+        return dumps(content)
 
 
 def event(data: Any) -> bytes:
     """One server-sent event."""
-    return b"data: " + _dumps(data) + b"\n\n"
+    return b"data: " + dumps(data) + b"\n\n"
 
 
-def _dumps(data: Any) -> bytes:
+def dumps(data: Any) -> bytes:
+    """JSON, compact."""
     return json.dumps(data, separators=(",", ":")).encode("ascii")

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,6 +24,7 @@ from aiohttp import web
 
 Json = dict[str, Any]
 
+USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 PLAIN_REPLY = """<think>
 [visual] The picture shows a cat on a sofa.
 [textual] The request asks what it shows.
@@ -52,10 +53,18 @@ class Scripted:
     """Nothing follows that many events until the caller leaves."""
     pause_s: float = 0
     """Between two events."""
+    pauses: Mapping[int, float] = field(default_factory=dict)
+    """Seconds before single events, by their number."""
+    extra_bytes: bytes = b""
+    """Sent before the first event, as they are."""
+    headers_after_s: float = 0
+    """How long the status line takes."""
     finish: str = "stop"
     ignores_stream: bool = False
     parsed: tuple[str, str] | None = None
     """Reasoning and content apart, as from an engine with a reasoning parser."""
+    tool_calls: Sequence[Json] = ()
+    """Deltas of tool calls, after the text."""
     delta_extras: Json = field(default_factory=dict)
     choice_extras: Json = field(default_factory=dict)
 
@@ -67,10 +76,9 @@ class Scripted:
             for number, delta in enumerate(deltas, start=1):
                 finish = self.finish if number == len(deltas) else None
                 choice = {"index": index, "delta": delta, "finish_reason": finish, **self.choice_extras}
-                yield {**head, "choices": [choice]}
+                yield {**head, "choices": [choice], **_usage_so_far(body, number)}
         if (body.get("stream_options") or {}).get("include_usage"):
-            usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-            yield {**head, "choices": [], "usage": usage}
+            yield {**head, "choices": [], "usage": USAGE}
 
     def _deltas(self) -> Iterator[Json]:
         if self.parsed:
@@ -80,6 +88,8 @@ class Scripted:
         pieces = self.pieces if self.pieces is not None else cut_every(self.text, 7)
         for piece in pieces or [""]:
             yield {"content": piece, **self.delta_extras}
+        for call in self.tool_calls:
+            yield {"tool_calls": [call]}
 
 
 @dataclass
@@ -88,6 +98,8 @@ class Asked:
 
     body: Json
     headers: dict[str, str]
+    whole: bool = False
+    """Asked for one body."""
     sent: int = 0
     """Events told so far."""
     aborted: bool = False
@@ -149,6 +161,7 @@ class ScriptedEngine:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/tokenize", self._tokenize)
         return app
 
     async def _health(self, _: web.Request) -> web.Response:
@@ -168,16 +181,39 @@ class ScriptedEngine:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        asked = Asked(body, {name.lower(): value for name, value in request.headers.items()})
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        asked = Asked(body, headers, whole=not body.get("stream"))
         self.history.append(asked)
         scripted = self.replies.popleft() if self.replies else Scripted()
         if body["model"] != "base" and body["model"] not in self.adapters:
             return web.json_response({"error": {"message": "no such model", "code": 404}}, status=404)
         if scripted.error is not None:
             return web.json_response({"error": scripted.error}, status=scripted.status)
-        if scripted.ignores_stream:
-            return web.json_response(_whole(scripted, body))
+        await asyncio.sleep(scripted.headers_after_s)
+        if asked.whole or scripted.ignores_stream:
+            return await self._tell_whole(request, scripted, asked)
         return await self._stream(request, scripted, asked)
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.history.append(Asked(body, {}, whole=True))
+        return web.json_response({"count": 3, "max_model_len": 4096, "tokens": [1, 2, 3]})
+
+    async def _tell_whole(self, request: web.Request, scripted: Scripted, asked: Asked) -> web.StreamResponse:
+        """A body tells nothing of its events: whatever happens after some of them happens before it."""
+        try:
+            await asyncio.sleep(scripted.pause_s * len(list(scripted.events(asked.body))))
+            if scripted.stalls_after is not None:
+                await _until_left(request)
+                asked.aborted = True
+        except asyncio.CancelledError:
+            asked.aborted = True
+            raise
+        if scripted.dies_after is not None and request.transport:
+            request.transport.abort()
+        if scripted.fails_after is not None:
+            return web.json_response({"error": {"message": "boom", "code": 500}}, status=500)
+        return web.json_response(_whole(scripted, asked.body))
 
     async def _stream(self, request: web.Request, scripted: Scripted, asked: Asked) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
@@ -195,7 +231,10 @@ class ScriptedEngine:
     async def _write_events(
         self, request: web.Request, response: web.StreamResponse, scripted: Scripted, asked: Asked
     ) -> None:
+        if scripted.extra_bytes:
+            await response.write(scripted.extra_bytes)
         for event in scripted.events(asked.body):
+            await asyncio.sleep(scripted.pauses.get(asked.sent, 0))
             if asked.sent == scripted.stalls_after:
                 await _until_left(request)
                 asked.aborted = True
@@ -229,11 +268,25 @@ async def _write_cut(response: web.StreamResponse, scripted: Scripted, body: Jso
 
 
 def _whole(scripted: Scripted, body: Json) -> Json:
-    message = {"role": "assistant", "content": scripted.text}
-    choice = {"index": 0, "message": message, "finish_reason": scripted.finish}
-    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    message: Json = {"role": "assistant", "content": scripted.text, **scripted.delta_extras}
+    if scripted.parsed:
+        message |= {"reasoning": scripted.parsed[0], "content": scripted.parsed[1]}
+    elif scripted.pieces is not None:
+        message["content"] = "".join(scripted.pieces)
+    if scripted.tool_calls:
+        message["tool_calls"] = list(scripted.tool_calls)
+    choices = [
+        {"index": index, "message": message, "finish_reason": scripted.finish, **scripted.choice_extras}
+        for index in range(body.get("n") or 1)
+    ]
     head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"]}
-    return {**head, "choices": [choice], "usage": usage}
+    return {**head, "choices": choices, "usage": USAGE}
+
+
+def _usage_so_far(body: Json, number: int) -> Json:
+    if not (body.get("stream_options") or {}).get("continuous_usage_stats"):
+        return {}
+    return {"usage": {"prompt_tokens": 11, "completion_tokens": number, "total_tokens": 11 + number}}
 
 
 def _event(data: Json) -> bytes:

@@ -1,9 +1,10 @@
 """A scripted engine, a gateway in front of it, and (for the engine marker) the real thing."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -74,10 +75,20 @@ def gateway(shared_gateway: Gateway) -> Gateway:
     return shared_gateway
 
 
+CHECKS = ("contradicted_answer", "missing_trace", "verdict_flip", "invented_clause", "unseen_picture")
+READING: Mapping[str, Any] = MappingProxyType(
+    {"checks": dict.fromkeys(CHECKS, "flag"), "require_trace": "never"}
+)
+"""A gate whose own checks block nothing: for tests of how replies are read."""
+
+
 def settings_for(scripted: ScriptedEngine, bundle: Path, **changes: Any) -> Settings:
     values: dict[str, Any] = {
         "engine": {"remote": {"url": scripted.url, "poll_interval_s": 0.05}},
         "adapters": [{"bundle": bundle}],
+        "gate": dict(READING),
+        "ledger": {"enabled": False},
+        "state_dir": bundle.parent / "state",
     }
     return Settings(**(values | changes))
 

@@ -15,9 +15,9 @@ from openai import OpenAI
 
 from policies.bundle import BaseModelIdentity, Manifest, bundle_digest, write_manifest
 from policies.catalog import load_catalog
-from serve.__main__ import _listen
 from serve.adapters.registry import build_registry
 from serve.app import create_app
+from serve.server import listen
 from serve.settings import Settings
 from tests.fakes.scripted_engine import ScriptedEngine
 
@@ -121,7 +121,7 @@ def running_gateway(settings: Settings, engine: ScriptedEngine, *, ready: bool =
     catalog = load_catalog(settings.policies)
     fatal: list[str] = []
     app = create_app(settings, build_registry(settings, catalog), catalog, fatal.append)
-    listener = _listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

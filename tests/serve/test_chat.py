@@ -47,7 +47,12 @@ def test_plain_answer_carries_reasoning_content_and_safety(gateway: Gateway) -> 
     message = choice["message"]
     assert body["object"] == "chat.completion"
     assert body["model"] == ALIAS
-    assert body["usage"] == {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    assert body["usage"] == {
+        "prompt_tokens": 11,
+        "completion_tokens": 7,
+        "total_tokens": 18,
+        "completion_tokens_details": {"reasoning_tokens": 5},
+    }
     assert choice["finish_reason"] == "stop"
     assert message["role"] == "assistant"
     assert message["content"].startswith("I can't help with that.")
@@ -148,18 +153,20 @@ def test_too_many_choices_are_refused_by_name(gateway: Gateway) -> None:
     assert answer.json()["error"]["param"] == "n"
 
 
-def test_engine_gets_unknown_fields_untouched_and_always_streams(gateway: Gateway) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_engine_gets_unknown_fields_untouched(gateway: Gateway, stream: bool) -> None:
     unknown: dict[str, Any] = {
         "temperature": 0.25,
         "seed": 7,
         "structured_outputs": {"grammar": "x"},
         "new": [1],
     }
-    gateway.post(ask(**unknown))
+    gateway.post(ask(stream=stream, **unknown))
     (asked,) = gateway.engine.history
     assert {key: asked.body[key] for key in unknown} == unknown
-    assert asked.body["stream"] is True
-    assert asked.body["stream_options"] == {"include_usage": True}
+    assert asked.body["stream"] is stream
+    usage = {"include_usage": True, "continuous_usage_stats": True}
+    assert asked.body.get("stream_options") == (usage if stream else None)
     assert asked.body["model"] == next(iter(gateway.engine.adapters))
 
 
@@ -208,10 +215,13 @@ def test_tool_calls_and_logprobs_are_put_together(gateway: Gateway) -> None:
     gateway.engine.enqueue(
         Scripted(pieces=["", ""], delta_extras={"tool_calls": [call]}, choice_extras={"logprobs": logprobs})
     )
-    (choice,) = gateway.post(ask()).json()["choices"]
-    assert choice["message"]["tool_calls"] == [{"type": "function", "function": {"arguments": "abab"}}]
-    assert choice["message"]["content"] is None
-    assert choice["logprobs"]["content"] == logprobs["content"] * 3
+    *chunks, _ = gateway.events(ask(stream=True))
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    (calls,) = [calls for choice in choices if (calls := choice["delta"].get("tool_calls"))]
+    assert calls == [{"index": 0, "type": "function", "function": {"arguments": "abab"}}]
+    assert not any(choice["delta"].get("content") for choice in choices)
+    told = choices[-1]["logprobs"]["content"]
+    assert [(one["token"], one["logprob"]) for one in told] == [("x", -1.0)] * 3
 
 
 def test_base_alias_answers_without_adapter(gateway: Gateway) -> None:

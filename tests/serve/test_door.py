@@ -16,7 +16,7 @@ from PIL import Image
 
 from serve.door.media import PictureLimits, normalise
 from serve.errors import InvalidImage
-from serve.settings import LimitSettings
+from serve.options.door import LimitSettings
 from tests.serve.conftest import Start
 from tests.serve.gateways import ALIAS, Gateway, ask
 

@@ -56,7 +56,7 @@ def test_no_picture_is_held_while_its_reply_is_generated(
     body = json.dumps(request)
     assert len(body) > 4_000_000
     httpx.post(f"{distant_engine}/script", json={"stalls_after": 6})
-    with running_gateway(settings_for(engine, bundle), engine) as gateway:
+    with running_gateway(settings_for(engine, bundle, images={"cache_bytes": 0}), engine) as gateway:
         address = urlsplit(gateway.url)
         gateway.post(ask() | {"model": "nobody"})  # whatever a first request leaves behind for good
         tracemalloc.start()

@@ -15,6 +15,26 @@ NAMES = {
     "groundrule_requests_in_flight",
     "groundrule_engine_up",
     "groundrule_engine_restarts_total",
+    "groundrule_blocks_total",
+    "groundrule_would_block_total",
+    "groundrule_objections_total",
+    "groundrule_guard_rulings_total",
+    "groundrule_guard_seconds",
+    "groundrule_characters_total",
+    "groundrule_held_seconds",
+    "groundrule_gateway_overhead_seconds",
+    "groundrule_dropped_fields_total",
+    "groundrule_queue_depth",
+    "groundrule_queued_seconds",
+    "groundrule_rejected_total",
+    "groundrule_picture_fetches_total",
+    "groundrule_picture_cache_total",
+    "groundrule_replicas_ready",
+    "groundrule_replica_tries_total",
+    "groundrule_breakers_open",
+    "groundrule_ledger_rows_total",
+    "groundrule_spooled_bytes",
+    "groundrule_workers",
 }
 
 
@@ -39,7 +59,7 @@ def test_a_refusal_is_counted_with_verdict_flags_and_tokens(fresh_gateway: Gatew
 
 
 def test_errors_are_counted_by_code_in_streams_too(fresh_gateway: Gateway) -> None:
-    fresh_gateway.engine.enqueue(Scripted(dies_after=5))
+    fresh_gateway.engine.enqueue(Scripted(dies_after=14))
     fresh_gateway.events(ask(stream=True))
     fresh_gateway.post(ask() | {"model": "nope"})
     assert fresh_gateway.metric('groundrule_errors_total{code="engine_failed"}') == 1

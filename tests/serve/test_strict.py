@@ -59,7 +59,7 @@ def test_the_callers_safety_options_never_reach_the_engine(gateway: Gateway, saf
         ),
         ({"safety": {"strict": True}, "structured_outputs": {"regex": "x"}}, "structured_outputs", "leave"),
         ({"safety": {"strict": True}, "tools": [{"type": "function"}]}, "tools", "leave one of them out"),
-        ({"safety": {"strict": True}, "use_beam_search": True}, "use_beam_search", "does not go together"),
+        ({"safety": {"strict": True}, "use_beam_search": True}, "use_beam_search", "is not supported"),
         ({"safety": {"strict": True}, "ignore_eos": True}, "ignore_eos", "does not go together"),
         ({"safety": {"strict": True}, "min_tokens": 9}, "min_tokens", "does not go together"),
     ],

@@ -17,7 +17,7 @@ import pytest
 
 from policies.bundle import BaseModelIdentity, model_config_digest
 from serve.engine.launch import core_ranges, launch_vllm
-from serve.settings import EmbeddedSettings
+from serve.options.engine import EmbeddedSettings
 from tests.serve.gateways import PATIENCE_S, ask, eventually, write_bundle
 from tests.serve.programs import ROOT, Program, is_alive, listens, running_program
 
@@ -98,7 +98,7 @@ def test_engine_killed_while_answering_is_an_error_event_then_everything_is_back
         program.wait_ready()
         first = program.engine_pid
         (tmp_path / "more_arguments.json").write_text('["unhealthy"]')
-        httpx.post(f"{program.engine_url}/script", json={"stalls_after": 6})
+        httpx.post(f"{program.engine_url}/script", json={"stalls_after": 14})
         url = f"{program.url}/v1/chat/completions"
         with httpx.stream("POST", url, json=ask(stream=True), timeout=PATIENCE_S) as response:
             lines = response.iter_lines()
