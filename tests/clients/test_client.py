@@ -183,3 +183,23 @@ def test_what_is_no_picture_is_refused_before_it_is_sent(
     with pytest.raises(FileNotFoundError):
         client.ask("?", tmp_path / "missing.png")
     assert gateway.history == []
+
+
+def test_what_a_caller_asks_of_the_gate_travels_beside_the_rest(
+    gateway: ScriptedGateway, client: Groundrule
+) -> None:
+    gateway.enqueue(plain(body(SAFETY)))
+    client.ask("Hello?", mode="stricter", trace="steps", policies=("P19", "P20"))
+    assert gateway.history[-1]["safety"] == {
+        "mode": "stricter",
+        "trace": "steps",
+        "policy_in_context": ["P19", "P20"],
+    }
+
+
+def test_half_an_answer_and_the_sentence_behind_it_are_told_apart(
+    gateway: ScriptedGateway, client: Groundrule
+) -> None:
+    gateway.enqueue(plain(body({**SAFETY, "action": "withheld"}, content="Half.", refusal="Withheld.")))
+    reply = client.ask("Hello?")
+    assert (reply.answer, reply.refusal) == ("Half.\n\nWithheld.", "Withheld.")

@@ -12,11 +12,20 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
 import openai
 from rich.console import Console
 
-from groundrule.client import DEFAULT_MODEL, DEFAULT_URL, Groundrule, NotGroundruleError, TruncatedStreamError
+from groundrule.client import (
+    DEFAULT_MODEL,
+    DEFAULT_URL,
+    Groundrule,
+    Mode,
+    NotGroundruleError,
+    TraceShown,
+    TruncatedStreamError,
+)
 from groundrule.show import ReplyPrinter
 
 
@@ -48,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--model", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
     ask.add_argument("--max-tokens", type=int, help="longest reply, reasoning included")
     ask.add_argument("--strict", action="store_true", help="bind the reply to the grammar of a trace")
+    ask.add_argument("--mode", choices=get_args(Mode), help="stricter handling than the key's")
+    ask.add_argument(
+        "--trace", choices=get_args(TraceShown), default="full", help="how much of the reasoning"
+    )
+    ask.add_argument("--policies", nargs="+", help="policies for the model to read, by id or slug; or: auto")
     commands.add_parser("models", help="list the names that --model may be")
     return parser
 
@@ -63,7 +77,17 @@ def _ask(client: Groundrule, options: argparse.Namespace) -> int:
     extra = {} if options.max_tokens is None else {"max_tokens": options.max_tokens}
     printer = ReplyPrinter(Console())
     asked = (options.text, options.image, options.model)
-    for event in client.stream(*asked, strict=options.strict, temperature=0, **extra):
+    policies = "auto" if options.policies == ["auto"] else options.policies
+    events = client.stream(
+        *asked,
+        strict=options.strict,
+        mode=options.mode,
+        trace=options.trace,
+        policies=policies,
+        temperature=0,
+        **extra,
+    )
+    for event in events:
         printer.show(event)
     return 0
 

@@ -3,9 +3,9 @@
 Errors of the `openai` package are left as they are; only what that package cannot know has a class here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from openai import OpenAI, Stream
 from openai.types import CompletionUsage
@@ -22,6 +22,14 @@ from groundrule.safety import Action, Safety, Step, Verdict
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 DEFAULT_MODEL = "groundrule"
+_PARTING = "\n\n"
+
+Mode = Literal["observe", "enforce", "stricter"]
+"""How a reply is handled; a request may ask for more than its key demands, never for less."""
+TraceShown = Literal["full", "steps", "none"]
+"""How much of the reasoning a reply tells."""
+PoliciesInContext = Literal["auto"] | Sequence[str]
+"""Ids or slugs, or the names of all, of which the model finds the one that applies."""
 
 
 class NotGroundruleError(Exception):
@@ -37,10 +45,13 @@ class Reply:
     """One answered question."""
 
     answer: str
-    """What the user may see; the refusal's text when the gateway withheld or replaced the answer."""
+    """What the user may see; where the gateway held something back, its sentence stands at the end."""
     reasoning: str
     safety: Safety
     finish_reason: str
+    """`content_filter` where the gateway held something back."""
+    refusal: str | None
+    """The gateway's sentence in place of what it held back."""
     usage: CompletionUsage | None
     raw: ChatCompletion | None
     """The SDK's own object; None for a stream."""
@@ -73,19 +84,27 @@ class Groundrule:
         model: str = DEFAULT_MODEL,
         *,
         strict: bool = False,
+        mode: Mode | None = None,
+        trace: TraceShown = "full",
+        policies: PoliciesInContext | None = None,
         **options: Any,
     ) -> Reply:
         """Ask and wait for the whole reply; `options` go to `chat.completions.create`.
 
-        `strict` lets the engine write nothing but a well-formed trace that cites existing clauses.
+        `strict` lets the engine write nothing but a well-formed trace that cites existing clauses; `mode`
+        asks for stricter handling than the key's; `trace` says how much of the reasoning is told; `policies`
+        are put into the model's context.
         """
+        safety = _safety_options(strict, mode, trace, policies)
         completion = self.openai.chat.completions.create(
-            model=model, messages=_messages(text, image), stream=False, **_bound(options, strict)
+            model=model, messages=_messages(text, image), stream=False, **_bound(options, safety)
         )
         choice = completion.choices[0]
         extra = choice.message.model_extra or {}
+        refusal = choice.message.refusal
         return Reply(
-            answer=choice.message.content or choice.message.refusal or "",
+            answer=_told(choice.message.content or "", refusal or ""),
+            refusal=refusal,
             reasoning=extra.get("reasoning") or "",
             safety=_safety(extra.get("safety")),
             finish_reason=choice.finish_reason,
@@ -100,6 +119,9 @@ class Groundrule:
         model: str = DEFAULT_MODEL,
         *,
         strict: bool = False,
+        mode: Mode | None = None,
+        trace: TraceShown = "full",
+        policies: PoliciesInContext | None = None,
         **options: Any,
     ) -> Iterator[Event]:
         """Ask, as `ask` does, and yield the reply as it is written; closing the iterator ends it."""
@@ -108,7 +130,7 @@ class Groundrule:
             messages=_messages(text, image),
             stream=True,
             stream_options={"include_usage": True},
-            **_bound(options, strict),
+            **_bound(options, _safety_options(strict, mode, trace, policies)),
         )
         return _Streamed().read(chunks)
 
@@ -132,6 +154,7 @@ class _Streamed:
 
     def __init__(self) -> None:
         self._answer: list[str] = []
+        self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._whole: object = None
         self._finish_reason: str | None = None
@@ -153,9 +176,14 @@ class _Streamed:
                 self._reasoning.append(reasoning)
                 yield ReasoningText(reasoning)
             yield from self._safety_events(extra.get("safety") or {})
-            if text := delta.content or delta.refusal:
-                self._answer.append(text)
-                yield AnswerText(text)
+            if delta.content:
+                self._answer.append(delta.content)
+                yield AnswerText(delta.content)
+            if delta.refusal:
+                # Behind half an answer, the gateway's sentence is a paragraph of its own.
+                parting = _PARTING if self._answer and not self._refusal else ""
+                self._refusal.append(delta.refusal)
+                yield AnswerText(parting + delta.refusal)
             self._finish_reason = choice.finish_reason or self._finish_reason
 
     def _safety_events(self, safety: dict[str, Any]) -> Iterator[Event]:
@@ -168,7 +196,8 @@ class _Streamed:
 
     def _reply(self, finish_reason: str) -> Reply:
         return Reply(
-            answer="".join(self._answer),
+            answer=_told("".join(self._answer), "".join(self._refusal)),
+            refusal="".join(self._refusal) or None,
             reasoning="".join(self._reasoning),
             safety=_safety(self._whole),
             finish_reason=finish_reason,
@@ -185,12 +214,32 @@ def _messages(text: str, image: Picture | None) -> list[ChatCompletionMessagePar
     return [{"role": "user", "content": parts}]
 
 
-def _bound(options: dict[str, Any], strict: bool) -> dict[str, Any]:
-    """The options, with what asks for the strict mode beside whatever else the caller put into the body."""
-    if not strict:
+def _told(answer: str, refusal: str) -> str:
+    return _PARTING.join(filter(None, (answer, refusal)))
+
+
+def _safety_options(
+    strict: bool, mode: Mode | None, trace: TraceShown, policies: PoliciesInContext | None
+) -> dict[str, Any]:
+    """What differs from the gateway's defaults; without it a request is plain OpenAI's."""
+    asked: dict[str, Any] = {}
+    if strict:
+        asked["strict"] = True
+    if mode is not None:
+        asked["mode"] = mode
+    if trace != "full":
+        asked["trace"] = trace
+    if policies is not None:
+        asked["policy_in_context"] = policies if isinstance(policies, str) else list(policies)
+    return asked
+
+
+def _bound(options: dict[str, Any], safety: dict[str, Any]) -> dict[str, Any]:
+    """The options, with ours beside whatever else the caller put into the body."""
+    if not safety:
         return options
     body = dict(options.get("extra_body") or {})
-    return {**options, "extra_body": {**body, "safety": {**(body.get("safety") or {}), "strict": True}}}
+    return {**options, "extra_body": {**body, "safety": {**(body.get("safety") or {}), **safety}}}
 
 
 def _safety(value: object) -> Safety:

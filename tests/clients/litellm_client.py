@@ -1,0 +1,68 @@
+"""LiteLLM's client against a gateway: chat and responses, plain and streamed; one JSON object on stdout.
+
+    python litellm_client.py <base URL> <key> <model> <text>
+
+Runs in an environment of its own: LiteLLM pins another `openai` than the one used here.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+# It reads its environment when it is imported.
+import litellm  # type: ignore[import-not-found]
+
+
+def main(base_url: str, key: str, model: str, text: str) -> None:
+    """Ask four times, and tell what was read."""
+    asked = {"model": f"openai/{model}", "api_base": base_url, "api_key": key, "num_retries": 0}
+    messages = [{"role": "user", "content": text}]
+    plain = litellm.completion(messages=messages, **asked).choices[0]
+    streamed = _chat(litellm.completion(messages=messages, stream=True, **asked))
+    response = litellm.responses(input=text, **asked)
+    events = list(litellm.responses(input=text, stream=True, **asked))
+    types = [str(event.type) for event in events]
+    told = {
+        "chat": _choice(plain),
+        "chat_streamed": streamed,
+        "responses": _response(response),
+        "responses_streamed": {"types": types, **_response(events[-1].response)},
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+def _choice(choice: Any) -> dict[str, Any]:
+    message = choice.message
+    return {
+        "content": message.content,
+        "refusal": getattr(message, "refusal", None),
+        "reasoning": getattr(message, "reasoning_content", None),
+        "finish": choice.finish_reason,
+    }
+
+
+def _chat(chunks: Any) -> dict[str, Any]:
+    told: dict[str, Any] = {"content": "", "refusal": "", "reasoning": "", "finish": None}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            told["content"] += choice.delta.content or ""
+            told["refusal"] += getattr(choice.delta, "refusal", None) or ""
+            told["reasoning"] += getattr(choice.delta, "reasoning_content", None) or ""
+            told["finish"] = choice.finish_reason or told["finish"]
+    return told
+
+
+def _response(response: Any) -> dict[str, Any]:
+    parts = [part for item in response.output if item.type == "message" for part in item.content]
+    return {
+        "status": response.status,
+        "text": "".join(getattr(part, "text", None) or "" for part in parts),
+        "refusal": "".join(getattr(part, "refusal", None) or "" for part in parts),
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
