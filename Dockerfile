@@ -41,17 +41,22 @@ RUN --mount=type=bind,from=build,source=/opt/uv,target=/opt/uv \
     && /opt/uv/bin/uv pip install --python /opt/groundrule/bin/python \
         --no-deps --require-hashes -r /tmp/gateway.txt
 WORKDIR /app
-RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin groundrule
+# The audit and the keys; also where everything else is read-only, it must be writable for uid 10001.
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin groundrule \
+    && install -d -o groundrule -m 700 /var/lib/groundrule
 # Open to the container's network: the gateway therefore refuses to start without GROUNDRULE_API_KEYS.
 ENV PATH=/opt/groundrule/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    GROUNDRULE_HOST=0.0.0.0 GROUNDRULE_PORT=8000
+    GROUNDRULE_HOST=0.0.0.0 GROUNDRULE_PORT=8000 GROUNDRULE_STATE_DIR=/var/lib/groundrule
 COPY LICENSE NOTICE ./
 COPY policies policies
 COPY serve serve
 USER 10001
+# Name it, and it outlives the container: rows that no database has yet, and the database where none is named.
+VOLUME ["/var/lib/groundrule"]
 EXPOSE 8000
-# SIGTERM drains; give the container a longer grace period than drain_timeout_s.
+# SIGTERM drains; give the container longer than drain_grace_s + drain_timeout_s + 7 s (Docker gives it 10 s).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 CMD ["python", "-c", \
-    "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ['GROUNDRULE_PORT']}/healthz\", timeout=2)"]
+    "import os, ssl, urllib.request as r; e = os.environ; s = 's' * bool(e.get('GROUNDRULE_TLS__CERTIFICATE')); \
+    r.urlopen(f\"http{s}://127.0.0.1:{e['GROUNDRULE_PORT']}/healthz\", timeout=2, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["python", "-m", "serve"]

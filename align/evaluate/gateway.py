@@ -1,4 +1,7 @@
-"""A gateway for the length of an evaluation: the bundle is measured as it would be served.
+"""A gateway for the length of an evaluation: the bundle is loaded and asked as it would be served.
+
+It only observes. Were it to enforce, its own refusals would stand where the model said something else, and an
+adapter that forgets its trace would be measured as a careful one.
 
 `align` knows the gateway as a program and as an HTTP address, never as Python code.
 """
@@ -57,7 +60,7 @@ def served(
     """
     port = _free_port()
     config, log = directory / "gateway.toml", directory / "gateway.log"
-    settings = _configuration(base, bundles, port, directory / "engine.log", policies, max_model_len)
+    settings = _configuration(base, bundles, port, directory, policies, max_model_len)
     config.write_text(settings, encoding="utf-8")
     leash = (sys.executable, "-m", "serve.engine.leash", str(os.getpid()))
     gateway = (*(command or (sys.executable, "-m", "serve")), "--config", str(config))
@@ -83,7 +86,7 @@ def _configuration(
     base: Path,
     bundles: Sequence[Path],
     port: int,
-    engine_log: Path,
+    directory: Path,
     policies: Path | None,
     max_model_len: int,
 ) -> str:
@@ -91,13 +94,18 @@ def _configuration(
     return "\n".join(
         (
             f"port = {port}",
+            # Not the working directory's: the keys that lie there open another gateway.
+            f"state_dir = {json.dumps(str((directory / 'state').resolve()))}",
             *([f"policies = {json.dumps(str(policies))}"] if policies else ()),
             "[engine.embedded]",
             f"model = {json.dumps(str(base.resolve()))}",
             f"device = {json.dumps(_device())}",
             f"max_model_len = {max_model_len}",
             f"max_lora_rank = {_max_lora_rank(bundles)}",
-            f"log = {json.dumps(str(engine_log.resolve()))}",
+            f"log = {json.dumps(str((directory / 'engine.log').resolve()))}",
+            '[gate]\nmode = "observe"',
+            # Nobody's requests, and every reply is written down by whoever asks.
+            "[ledger]\nenabled = false",
             *(f"[[adapters]]\nbundle = {json.dumps(str(bundle.resolve()))}" for bundle in bundles),
             "",
         )

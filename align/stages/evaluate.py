@@ -1,7 +1,7 @@
 """Evaluation as a stage: the served bundle is measured on fresh situations, and gets its report card.
 
-What is asked is a gateway, the stage's own or one that the recipe names: so what is counted is what a
-caller gets.
+What is asked is a gateway: the stage's own, which observes, so that what is counted is what the model says;
+or one that the recipe names, and then it is what that one's callers get.
 """
 
 import asyncio

@@ -104,6 +104,9 @@ def configuration(plan: Plan, port: int, directory: Path) -> str:
         'host = "127.0.0.1"',
         f"port = {port}",
         f"drain_timeout_s = {_DRAIN_S}",
+        # Audited like any other, and gone with its logs; what lies in the working directory, keys above all,
+        # is another gateway's.
+        f"state_dir = {json.dumps(str(directory / 'state'))}",
         "[engine.embedded]",
         f"model = {json.dumps(plan.model)}",
         f"device = {json.dumps('cpu' if plan.is_lab else 'cuda')}",

@@ -14,7 +14,8 @@ import pytest
 
 from align.evaluate.gateway import GatewayFailed, served
 from policies.bundle import CONFIG_FILE
-from serve.settings import EmbeddedSettings
+from serve.options.engine import EmbeddedSettings
+from serve.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = """
@@ -58,6 +59,15 @@ def test_a_gateway_of_one_evaluation_knows_nothing_of_another_ones_settings(
     assert config["adapters"] == [{"bundle": str(tmp_path / "pst")}]
     assert environment["OTHER"] == "stays"
     assert not [name for name in environment if name.startswith("GROUNDRULE_")]
+
+
+def test_what_the_model_says_is_measured_and_nothing_is_left_of_it_elsewhere(tmp_path: Path) -> None:
+    """Keys that lie in the working directory's state would shut the evaluation out."""
+    with served(tmp_path / "base", [bundle(tmp_path)], tmp_path, COMMAND):
+        settings = Settings(**tomllib.loads((tmp_path / "gateway.toml").read_text()))
+    assert settings.gate.mode == "observe"
+    assert not settings.ledger.enabled
+    assert settings.state_dir.parent == tmp_path
 
 
 def test_a_bundle_is_measured_under_the_policies_it_was_trained_on(tmp_path: Path) -> None:

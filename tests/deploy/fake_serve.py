@@ -24,6 +24,7 @@ def run(config: Path) -> int:
         engine.enqueue(*map(Scripted, replies))
         lines = [
             f"port = {settings['port']}",
+            f"state_dir = {json.dumps(settings['state_dir'])}",
             f"[engine.remote]\nurl = {json.dumps(engine.url)}\npoll_interval_s = 0.05",
             *(f"[[adapters]]\nbundle = {json.dumps(a['bundle'])}" for a in settings.get("adapters", ())),
         ]

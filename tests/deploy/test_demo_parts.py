@@ -18,9 +18,12 @@ from tests.serve.gateways import write_bundle
 STEP = Step(text="The picture shows a bomb.", source="visual")
 
 
-def reply(finish_reason: str = "stop", answer: str = "No.", **safety: object) -> Reply:
+def reply(
+    finish_reason: str = "stop", answer: str = "No.", refusal: str | None = None, **safety: object
+) -> Reply:
     fields = {"verdict": "refuse", "action": "none", "steps": (STEP,), "policy_digest": "d"} | safety
-    return Reply(answer, "…", Safety.model_validate(fields), finish_reason, None, None)
+    safety_object = Safety.model_validate(fields)
+    return Reply(answer, "…", safety_object, finish_reason, refusal, usage=None, raw=None)
 
 
 def test_a_real_model_needs_a_gpu_and_says_so() -> None:
@@ -57,6 +60,8 @@ def test_the_gateway_takes_the_demos_configuration(tmp_path: Path, is_lab: bool)
     assert embedded is not None
     assert (embedded.model, embedded.device) == (plan.model, "cpu" if is_lab else "cuda")
     assert (settings.port, settings.adapters[0].bundle) == (8001, tmp_path / "bundle")
+    assert settings.ledger.enabled
+    assert settings.state_dir.parent == tmp_path
 
 
 def test_the_pictures_show_what_is_said(tmp_path: Path) -> None:
@@ -87,6 +92,9 @@ def test_what_is_malformed_is_named(bad: Reply, fault: str) -> None:
 
 def test_a_good_reply_has_no_faults_and_a_bare_base_owes_no_trace() -> None:
     assert not list(find_faults(reply(flags=("citation_in_answer",)), [STEP], demands_trace=True))
+    sentence = "I can't help with this."
+    replaced = reply("content_filter", answer=sentence, refusal=sentence, action="replaced")
+    assert not list(find_faults(replaced, [STEP], demands_trace=True))
     bare = reply(verdict=None, steps=(), flags=("no_trace", "missing_verdict"))
     assert not list(find_faults(bare, [], demands_trace=False))
 

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from serve.drain import LAST_WORDS_S
+from serve.ledger.database import database_url
 from serve.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 KEYS = "a-key-of-at-least-16-characters"
+SECRETS = {"GROUNDRULE_API_KEYS": KEYS, "GROUNDRULE_LEDGER__URL": "postgresql://user:password@host/database"}
+SHIPPING_S = 5
 
 
 def load_all(name: str) -> list[Any]:
@@ -25,6 +29,11 @@ def settings_from(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) ->
     return Settings()  # type: ignore[call-arg]
 
 
+def longest_stop_s(settings: Settings) -> float:
+    """From SIGTERM to the end of a gateway whose engine is another container's."""
+    return settings.drain_grace_s + settings.drain_timeout_s + LAST_WORDS_S + SHIPPING_S
+
+
 def test_compose_starts_a_gateway_that_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     [compose] = load_all("compose.yaml")
     gateway = compose["services"]["gateway"]
@@ -32,30 +41,54 @@ def test_compose_starts_a_gateway_that_accepts_its_settings(monkeypatch: pytest.
     assert settings.engine.remote is not None
     assert settings.engine.remote.url.startswith("http://engine:")
     bundle = str(settings.adapters[0].bundle)
-    mounts = {volume.split(":")[-2] for volume in gateway["volumes"]}
-    assert any(bundle.startswith(mount) for mount in mounts)
-    assert [v for v in compose["services"]["engine"]["volumes"] if ":/bundles:" in v] == gateway["volumes"]
-    assert int(gateway["stop_grace_period"].removesuffix("s")) > settings.drain_timeout_s
+    bundles, state = gateway["volumes"]
+    assert bundle.startswith(bundles.split(":")[-2])
+    assert bundles in compose["services"]["engine"]["volumes"]
+    assert int(gateway["stop_grace_period"].removesuffix("s")) > longest_stop_s(settings)
+    assert gateway["read_only"] is True
+    assert state == f"state:{settings.state_dir}"
+    assert "state" in compose["volumes"]
 
 
 def test_compose_keeps_pictures_and_requests_within_the_same_bounds() -> None:
     [compose] = load_all("compose.yaml")
     [limit] = [o for o in compose["services"]["engine"]["command"] if o.startswith("--limit-mm-per-prompt=")]
-    from serve.settings import LimitSettings
+    from serve.options.door import LimitSettings
 
     assert json.loads(limit.split("=", 1)[1])["image"] == LimitSettings().images_per_request
 
 
+def kubernetes_settings(container: Any, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    variables = {e["name"]: e["value"] if "value" in e else SECRETS[e["name"]] for e in container["env"]}
+    return settings_from(variables, monkeypatch)
+
+
 def test_kubernetes_starts_a_gateway_that_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    deployment, service = load_all("kubernetes.yaml")
-    pod = deployment["spec"]["template"]["spec"]
+    gateway, service = load_all("kubernetes.yaml")
+    pod = gateway["spec"]["template"]["spec"]
     [container] = pod["containers"]
-    variables = {entry["name"]: entry.get("value", KEYS) for entry in container["env"]}
-    settings = settings_from(variables, monkeypatch)
-    assert pod["terminationGracePeriodSeconds"] > settings.drain_timeout_s + 5
-    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
+    settings = kubernetes_settings(container, monkeypatch)
+    # Time for the nodes to learn that the pod is going, and for it to end in good order.
+    assert settings.drain_grace_s > container["readinessProbe"]["periodSeconds"]
+    assert pod["terminationGracePeriodSeconds"] > longest_stop_s(settings)
+    assert service["spec"]["selector"] == gateway["spec"]["selector"]["matchLabels"]
+    assert gateway["spec"]["serviceName"] == service["metadata"]["name"]
     assert container["ports"][0]["containerPort"] == settings.port
     assert pod["enableServiceLinks"] is False
+
+
+def test_kubernetes_keeps_keys_and_audit_beyond_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, _ = load_all("kubernetes.yaml")
+    pod = gateway["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    settings = kubernetes_settings(container, monkeypatch)
+    assert database_url(settings).get_backend_name() == "postgresql"
+    [claim] = gateway["spec"]["volumeClaimTemplates"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts[claim["metadata"]["name"]] == str(settings.state_dir)
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
+    room = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) * 1024
+    assert room > settings.ledger.most_spooled_mib
 
 
 def test_prometheus_scrapes_the_gateway_of_compose() -> None:
@@ -76,6 +109,16 @@ def test_images_run_as_nobody_and_copy_no_history() -> None:
         assert stage.index("pip install") < stage.index("COPY policies")
     assert not re.search(r"COPY (?:--\S+ )*\. ", dockerfile)
     assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+
+
+def test_the_gateways_image_has_a_state_directory_of_its_users() -> None:
+    image = (ROOT / "Dockerfile").read_text().split("AS gateway\n")[1]
+    [state] = re.findall(r"GROUNDRULE_STATE_DIR=(\S+)", image)
+    assert image.index(f"install -d -o groundrule -m 700 {state}") < image.index("USER 10001")
+    # A named volume takes over whose the directory is.
+    assert f'VOLUME ["{state}"]' in image
+    assert state in (ROOT / "deploy/compose.yaml").read_text()
+    assert state in (ROOT / "deploy/kubernetes.yaml").read_text()
 
 
 def test_everything_an_image_copies_reaches_its_build() -> None:
