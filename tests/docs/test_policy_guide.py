@@ -13,7 +13,7 @@ from policies.catalog import FIRST_TEAM_NUMBER, _TeamSettings, load_catalog, pac
 from policies.document import RULE_VERDICTS
 from policies.published import REGISTER_FILE
 from policies.reply import Flag
-from serve.settings import AdapterSettings
+from serve.options.adapters import AdapterSettings
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "policy-framework.md").read_text()
