@@ -49,7 +49,7 @@ WITHOUT_CITATION = {*HEADS, *(f"Verdict: {verdict}" for verdict in Verdict)}
 
 each_format = pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS)
 patient = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 cited = st.sampled_from((*KNOWN, *UNKNOWN)).map(lambda clause: Citation(clause, clause in KNOWN))
 citations = st.lists(cited, max_size=3).map(tuple)
