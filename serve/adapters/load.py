@@ -2,14 +2,9 @@
 
 from collections.abc import Sequence
 
-from serve.adapters.registry import Registry, Version
+from serve.adapters.registry import Version
 from serve.engine.client import EngineClient
 from serve.engine.supervisor import EngineStartError
-
-
-async def load_adapters(registry: Registry, client: EngineClient) -> None:
-    """Every adapter of the registry; raises EngineStartError."""
-    await bring_up(registry.adapters, client)
 
 
 async def bring_up(versions: Sequence[Version], client: EngineClient, *, loads: bool = True) -> None:

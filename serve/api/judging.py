@@ -10,7 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, cast
 
 from fastapi import Request
 from starlette.responses import Response
@@ -33,12 +33,6 @@ from serve.observe.requests import RequestRecord, record_of
 
 Json = dict[str, Any]
 _MATERIAL = "messages[0].content"
-
-
-class JudgeState(TypedDict):
-    """What the lifespan yields for these endpoints."""
-
-    judge: OwnJudge
 
 
 def judge_of(scope: Scope) -> OwnJudge:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict, cast
+from typing import Any, Protocol, cast
 
 from starlette.types import Scope
 
@@ -53,12 +53,6 @@ class Parts:
     """Pools whose engine has a reasoning parser, by name; None: the pool of versions that name none."""
     deadline: asyncio.Event | None = None
     """Set when a gateway that is being stopped can wait no longer."""
-
-
-class PartsState(TypedDict):
-    """What the lifespan yields for them."""
-
-    parts: Parts
 
 
 def parts_of(scope: Scope) -> Parts:

@@ -1,7 +1,7 @@
 """What the routes beside the replies work with: built once in `serve.app`, found in every request's state."""
 
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from typing import cast
 
 from fastapi import Request
 
@@ -24,12 +24,6 @@ class GatewayState:
     base_alias: str
     started: int
     """Unix time."""
-
-
-class Observed(TypedDict):
-    """What the lifespan yields for them."""
-
-    gateway: GatewayState
 
 
 def state_of(request: Request) -> GatewayState:

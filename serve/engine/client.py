@@ -7,14 +7,13 @@ closes the connection, and that makes the engine abort.
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 
-from serve.engine.call import Batch
 from serve.engine.kinds import KINDS, Kind
 from serve.engine.replica import Replica
 from serve.engine.stream import CALLERS_FAULT, ReplyStream
@@ -111,21 +110,6 @@ class EngineClient:
             raise EngineFailed(_BROKE_OFF)
         return answer
 
-    @asynccontextmanager
-    async def stream_chat(
-        self, payload: Mapping[str, Any], request_id: str
-    ) -> AsyncIterator[AsyncIterator[Json]]:
-        """Chunks of a chat completion, one by one, without any second try."""
-        try:
-            reply = await self.begin_chat(json.dumps(payload).encode(), request_id)
-        except NotBegun as failure:
-            raise failure.error from failure
-        del payload
-        try:
-            yield _one_by_one(reply)
-        finally:
-            await reply.close()
-
     async def _post(self, path: str, body: bytes, request_id: str) -> aiohttp.ClientResponse:
         headers = {**self._headers, "content-type": "application/json", "x-request-id": request_id}
         # A file, since aiohttp would write bytes of this size in one go, and warns of it.
@@ -183,12 +167,6 @@ class EngineClient:
 
     def _get(self, path: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._session.get(self._replica.url + path, timeout=_CONTROL_TIMEOUT, headers=self._headers)
-
-
-async def _one_by_one(reply: AsyncIterator[Batch]) -> AsyncIterator[Json]:
-    async for batch in reply:
-        for chunk in batch:
-            yield chunk
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Exception:

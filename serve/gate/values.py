@@ -162,23 +162,3 @@ class Panel(Protocol):
 
     def examine(self, excerpt: Excerpt, about: Conversation) -> "Ruling | asyncio.Future[Ruling]":
         """Never raises, nor does the future: a guard that fails or is late rules by its `on_error`."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoPanel:
-    """No guard at all."""
-
-    reach: int = 0
-    context: int = 0
-
-    def covers(self, stage: Stage) -> bool:
-        """Nothing is looked at."""
-        return False
-
-    def window_chars(self, stage: Stage) -> int:
-        """Any number will do."""
-        return 0
-
-    def examine(self, excerpt: Excerpt, about: Conversation) -> Ruling:
-        """Everything passes."""
-        return PASS
