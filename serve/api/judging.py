@@ -3,6 +3,7 @@
 Each has its turn, ends with its caller, and leaves an audit row. Knows neither's words.
 """
 
+import asyncio
 import hashlib
 import json
 import time
@@ -25,7 +26,7 @@ from serve.api.wire import AsciiResponse
 from serve.door.caller import Caller, caller_of
 from serve.door.pictures import Picture
 from serve.door.presence import while_present
-from serve.errors import GatewayError, InvalidRequest
+from serve.errors import GatewayError, InternalFailure, InvalidRequest
 from serve.gate.own import Judgement, OwnJudge
 from serve.gate.values import Mode
 from serve.ledger.interaction import ChoiceRecord, GuardRun, Interaction
@@ -68,8 +69,13 @@ class Hearing:
     request_digest: str = ""
     reply_digest: str = ""
     queued_s: float = 0.0
-    status: int = 499
-    outcome: str = "aborted"
+    status: int = 500
+    """Until it is known how it ended, it was a bug of ours."""
+    outcome: str = InternalFailure.code
+
+    def leave(self) -> None:
+        """The caller has left."""
+        self.status, self.outcome = 499, "aborted"
 
     async def admitted(self, content: Sequence[Any], where: str) -> Material:
         """Parts of a message, checked, pictures drawn anew; raises InvalidRequest that names `where`."""
@@ -174,10 +180,14 @@ async def heard(
     try:
         parts.ledger.check_room()
         if not await while_present(request.receive, work(), parts.deadline):
+            hearing.leave()
             return _nobody()
         hearing.status, hearing.outcome = 200, "ok"
         hearing.reply_digest = hashlib.sha256(json.dumps(told[0]).encode()).hexdigest()
         return AsciiResponse(told[0])
+    except asyncio.CancelledError:
+        hearing.leave()
+        raise
     except GatewayError as error:
         hearing.status, hearing.outcome = error.status, error.code
         raise
