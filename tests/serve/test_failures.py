@@ -137,7 +137,12 @@ def test_caller_leaving_in_mid_body_is_no_failure_of_ours(
     eventually(lambda: fresh_gateway.metric('groundrule_requests_total{alias="none",outcome="aborted"}') == 1)
     assert fresh_gateway.metric("groundrule_errors_total") == 0
     assert [record for record in caplog.records if record.exc_info] == []
-    (line,) = [fields for r in caplog.records if (fields := getattr(r, "fields", {})).get("outcome")]
+
+    def lines() -> list[dict[str, Any]]:
+        return [fields for r in caplog.records if (fields := getattr(r, "fields", {})).get("outcome")]
+
+    eventually(lambda: len(lines()) == 1)
+    (line,) = lines()
     assert (line["status"], line["outcome"]) == (499, "aborted")
 
 
