@@ -31,7 +31,7 @@ demo: install ## a risky request with two pictures, both answers explained; DEMO
 	@exec $(BIN)/python -m deploy.demo
 
 test: install ## all tests, the real engine with the mini model included
-	$(BIN)/python -m pytest -m "not bench"
+	$(BIN)/python -m pytest -m "not bench" -n 2 --no-loadscope-reorder
 
 check: install ## lint, formatting, types, import rules, Dockerfile
 	$(BIN)/ruff check .

@@ -1,15 +1,45 @@
-"""What tests of the real path share: the lab's base model and its PST adapter."""
+"""What tests of the real path share: the lab's base model and its PST adapter; and who runs which file."""
 
+import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).parents[1]
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two processes that each compute with both cores wait for one another more than they compute.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+class _FileByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist carries no types
+    """A free worker takes the next file; those that need the real engine go to one, which starts it once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "engine" if _needs_engine(REPOSITORY / file) else file
+
+
+@cache
+def _needs_engine(file: Path) -> bool:
+    return "pytest.mark.engine" in file.read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    return _FileByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The engine's tests first: together they take longest, and nothing else can be split off from them."""
+    items.sort(key=lambda item: not _needs_engine(item.path))
 
 
 @pytest.fixture(scope="session")
