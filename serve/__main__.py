@@ -4,6 +4,7 @@ Exit codes: 0 stopped, 1 the engine could not start, 2 wrong settings, bundle or
 """
 
 import argparse
+import asyncio
 import logging
 import os
 import socket
@@ -18,15 +19,17 @@ from serve.adapters.registry import Registry, build_registry
 from serve.answer import command_for
 from serve.app import create_app
 from serve.commands import add_commands, run_command
+from serve.door.keys import KeyStoreAway
 from serve.drain import Drain, DrainingServer
 from serve.engine.launch import Launcher, free_port, launch_vllm
 from serve.gate.guard import GuardRefused
 from serve.gate.panel import check_guards
 from serve.keeper import keep
 from serve.ledger.audit import check_ledger
+from serve.ledger.keys import open_key_store
 from serve.observe.log import configure_logging
 from serve.server import AddressTaken, listen, server_config, url_of
-from serve.settings import Settings, SettingsError, load_settings
+from serve.settings import ENV_PREFIX, Settings, SettingsError, load_settings
 
 _log = logging.getLogger("serve")
 _REFUSED = (SettingsError, AddressTaken, AdapterRefused, CatalogError, GuardRefused)
@@ -53,6 +56,7 @@ def serve(settings: Settings, launcher: Launcher | None = None, config: Path | N
     check_guards(settings.guards, catalog)
     _check_judge(settings, registry)
     check_ledger(settings)
+    asyncio.run(_check_not_open(settings))
     # Taken before the engine starts, so that a second gateway costs nothing and ends at once.
     listener = listen(settings.host, settings.port)
     configure_logging()
@@ -72,6 +76,25 @@ def _check_judge(settings: Settings, registry: Registry) -> None:
     if alias is not None and alias not in registry.aliases:
         known = ", ".join(registry.aliases)
         raise SettingsError(f"guardrail.alias: there is no model {alias!r}; there are {known}")
+
+
+async def _check_not_open(settings: Settings) -> None:
+    """Raises SettingsError where others than this machine could call, and nobody has a key.
+
+    A table that is away may hold some. Until it is back, nobody is let in; the log tells of it then.
+    """
+    if settings.is_local or settings.key_digests():
+        return
+    async with open_key_store(settings) as store:
+        try:
+            keys = await store.all()
+        except KeyStoreAway:
+            return
+    if not keys:
+        raise SettingsError(
+            f"host {settings.host!r} is open to the network: make a key (python -m serve keys add),"
+            f" set {ENV_PREFIX}API_KEYS, or bind 127.0.0.1"
+        )
 
 
 def _answer(

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 
 _log = logging.getLogger(__name__)
 LAST_WORDS_S: Final = 2
@@ -85,4 +86,11 @@ class DrainingServer(uvicorn.Server):
         elif self._loop is None:  # still starting: there is nothing to finish
             self.should_exit = True
         else:
-            self._loop.call_soon_threadsafe(self._drain.begin)
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        """From here on every reply sends its caller to another connection, and so to another gateway."""
+        if not self._drain.is_draining:
+            self.config.encoded_headers.append(CLOSE_HEADER)
+            self.server_state.default_headers = [*self.server_state.default_headers, CLOSE_HEADER]
+        self._drain.begin()

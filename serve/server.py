@@ -1,17 +1,25 @@
 """How every process of a gateway listens and speaks HTTP."""
 
+import asyncio
 import errno
 import os
+import resource
 import socket
+from functools import partial
+from typing import Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from serve.settings import Settings
+from serve.connection import Connection, Room
+from serve.options.door import LimitSettings
+from serve.settings import Settings, SettingsError
 
-# Longer than clients keep idle connections (httpx: 5 s), so that theirs is the side that closes.
-_KEEP_ALIVE_S = 30
-_BACKLOG = 2048
+_BACKLOG: Final = 2048
+_OWN_FILES: Final = 64
+"""Listener, log, spool, database and whatever else is open whoever calls."""
+_FILES_PER_REQUEST: Final = 2
+"""To an engine, and to a guard or a picture's host."""
 
 
 class AddressTaken(Exception):
@@ -19,18 +27,38 @@ class AddressTaken(Exception):
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """For a server of `serve.drain`."""
-    tls = settings.tls
+    """For a server of `serve.drain`. Raises SettingsError where this process may open too few files."""
+    tls, limits = settings.tls, settings.limits
+    connection = partial(Connection, limits, Room(_places(limits)))
     return uvicorn.Config(
         app,
+        http=cast(type[asyncio.Protocol], connection),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=limits.keep_alive_s,
         ssl_certfile=tls.certificate,
         ssl_keyfile=tls.key,
     )
+
+
+def _places(limits: LimitSettings) -> int:
+    """How many connections fit beside our own files, of which as many as needed are made possible."""
+    own = _OWN_FILES + _FILES_PER_REQUEST * limits.in_flight
+    wanted = own + limits.connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        wanted = soft
+    if wanted <= own:
+        raise SettingsError(
+            f"limits.in_flight: {limits.in_flight} requests need {own} open files and more for connections,"
+            f" and the system allows {soft}: raise its limit (ulimit -n), or lower the setting"
+        )
+    return wanted - own
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     """0: any free port, named in the log."""
     workers: PositiveInt = 1
     """Processes that answer."""
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = ()
     """Web pages of these origins may ask; none by default."""
     api_keys: SecretStr | None = None
-    """Comma-separated bearer keys, from the environment only; None: no key is asked for."""
+    """Comma-separated bearer keys, from the environment only, beside those of the keys' table."""
     engine: EngineSettings
     adapters: tuple[AdapterSettings, ...] = ()
     models: tuple[ModelSettings, ...] = ()
@@ -80,18 +80,14 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     drain_timeout_s: PositiveInt = 30
     """After SIGTERM, how long replies under way may take to finish."""
-    drain_grace_s: float = Field(0, ge=0)
+    drain_grace_s: float = Field(default=0, ge=0)
     """After SIGTERM, how long new requests are still taken while /readyz says no."""
 
     @model_validator(mode="after")
-    def _not_open_without_keys(self) -> Self:
+    def _keys_are_long(self) -> Self:
         weak = [key for key in self._split_keys() if len(key) < _SHORTEST_KEY]
         if weak or (self.api_keys is not None and not self._split_keys()):
             raise ValueError(f"api_keys: every key needs at least {_SHORTEST_KEY} characters")
-        if not self.api_keys and not _is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host!r} is open to the network: set {ENV_PREFIX}API_KEYS, or bind 127.0.0.1"
-            )
         return self
 
     @model_validator(mode="after")
@@ -114,6 +110,11 @@ class Settings(BaseSettings):
     def _split_keys(self) -> list[str]:
         secret = self.api_keys.get_secret_value() if self.api_keys else ""
         return [key.strip() for key in secret.split(",") if key.strip()]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can call; anybody else needs a key."""
+        return _is_loopback(self.host)
 
     def key_digests(self) -> tuple[bytes, ...]:
         """SHA-256 of every key: what the door compares with, so that keys stay out of memory dumps."""

@@ -65,20 +65,25 @@ class KeyStore(Protocol):
 
 
 class KeyRing:
-    """Who holds which key. Without a single key, in the environment or the table, everybody may come in."""
+    """Who holds which key. Without a single one, in the environment or the table, everybody on this machine
+    may come in."""
 
-    def __init__(self, environment: Sequence[bytes] = (), *, has_store: bool = False) -> None:
-        """`environment`: digests; `has_store`: a table is to be read, and until it was, nothing is open."""
+    def __init__(
+        self, environment: Sequence[bytes] = (), *, has_store: bool = False, may_be_open: bool = True
+    ) -> None:
+        """`environment`: digests; `has_store`: a table is to be read, and until it was, nothing is open;
+        `may_be_open`: False where others than this machine can call, so that a lost table lets nobody in."""
         self._environment = {digest: StoredKey(digest, "environment").caller for digest in environment}
         self._callers = dict(self._environment)
         self._store_is_empty = not has_store
+        self._may_be_open = may_be_open
         self.is_complete = not has_store
         """Whether the table was read at least once, so that a key that is not known is no key."""
 
     @property
     def is_open(self) -> bool:
         """Whether no key is asked for."""
-        return self._store_is_empty and not self._environment
+        return self._may_be_open and self._store_is_empty and not self._environment
 
     def find(self, digest: bytes) -> Caller | None:
         """Who holds the key of that digest, expired or not."""

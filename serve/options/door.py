@@ -32,6 +32,13 @@ class LimitSettings(Table):
     """How long one waits."""
     send_s: PositiveFloat = 60
     """A caller who takes nothing for so long is let go."""
+    connections: PositiveInt = 16_384
+    """Open at the same time in one process, idle ones too; fewer where the system allows fewer files."""
+    head_s: PositiveFloat = 15
+    """From connecting, or from a further request's first byte, to the end of its headers."""
+    keep_alive_s: PositiveInt = 30
+    """Idle connections are closed after so long. Clients should give up theirs sooner (httpx: after 5 s),
+    and so should proxies in front: else a request may meet a connection that is just being closed."""
 
 
 class ImageSettings(Table):

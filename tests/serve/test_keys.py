@@ -130,6 +130,12 @@ async def test_without_any_key_nobody_is_asked_for_one() -> None:
         assert (await ask(door(ring), None)).json() == "anonymous"
 
 
+async def test_where_others_can_call_a_table_that_was_lost_lets_nobody_in() -> None:
+    ring = KeyRing(has_store=True, may_be_open=False)
+    await ring.refresh(ScriptedStore())
+    assert (await ask(door(ring), None)).status_code == 401
+
+
 async def test_the_last_known_keys_hold_while_the_table_is_away() -> None:
     key = new_key()
     store = ScriptedStore(StoredKey(digest_of(key), "a"))

@@ -1,9 +1,13 @@
 """Claims about configuration: wrong settings stop the program and are named."""
 
+import json
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from serve.__main__ import main
 from serve.settings import SettingsError, load_settings
 
 GOOD = '[engine.embedded]\nmodel = "some/model"\n'
@@ -46,7 +50,6 @@ def test_environment_wins_over_the_file(config: Path, monkeypatch: pytest.Monkey
         ('api_keys = "kkkkkkkkkkkkkkkkkkkkkkkk"\n' + GOOD, {}, "GROUNDRULE_API_KEYS"),
         ('[engine.remote]\nurl = "http://x:1"\napi_key = "k"\n', {}, "GROUNDRULE_ENGINE__REMOTE__API_KEY"),
         (GOOD, {"GROUNDRULE_API_KEYS": "short"}, "at least 16"),
-        ('host = "0.0.0.0"\n' + GOOD, {}, "GROUNDRULE_API_KEYS"),
         ("[[", {}, "cannot read"),
     ],
 )
@@ -71,3 +74,48 @@ def test_open_to_the_network_with_keys_is_allowed(config: Path, monkeypatch: pyt
 def test_empty_variables_count_as_unset(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GROUNDRULE_API_KEYS", "")
     assert load_settings(config).api_keys is None
+
+
+ANY_HOST = "0.0.0.0"  # as in a container
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """Where nobody can listen: a gateway gets as far as that if nothing else is wrong."""
+    with socket.create_server((ANY_HOST, 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def networked(tmp_path: Path, taken_port: int) -> list[str]:
+    """The arguments of a gateway that others than this machine could reach."""
+    config = tmp_path / "gateway.toml"
+    lines = [f'host = "{ANY_HOST}"', f"port = {taken_port}"]
+    lines += [f"state_dir = {json.dumps(str(tmp_path / 'state'))}", "[engine.remote]", 'url = "http://x:1"']
+    config.write_text("\n".join(lines))
+    return ["--config", str(config)]
+
+
+def test_without_any_key_a_gateway_does_not_open_to_the_network(
+    networked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(networked) == 2
+    said = capsys.readouterr().err
+    assert "keys add" in said
+    assert "GROUNDRULE_API_KEYS" in said
+
+
+@pytest.mark.parametrize("where", ["environment", "table", "table, revoked", "table that is away"])
+def test_with_a_key_anywhere_it_does(
+    networked: list[str], where: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "environment":
+        monkeypatch.setenv("GROUNDRULE_API_KEYS", "k" * 20)
+    elif where == "table that is away":
+        monkeypatch.setenv("GROUNDRULE_LEDGER__URL", "postgresql://nobody@127.0.0.1:9/nothing")
+    else:
+        assert main([*networked, "keys", "add", "anybody"]) == 0
+    if where == "table, revoked":
+        assert main([*networked, "keys", "revoke", "anybody"]) == 0
+    assert main(networked) == 2
+    assert "the port is taken" in capsys.readouterr().err
