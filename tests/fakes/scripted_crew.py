@@ -52,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     sys.stdout.flush()
 
     def command(post: Post) -> list[str]:
+        if (settings.state_dir / "broken").exists():
+            return [sys.executable, "-c", "raise SystemExit(2)"]
         program = [sys.executable, "-m", "tests.fakes.scripted_crew", "worker", *arguments]
         return [*program, *post.arguments()]
 
@@ -70,8 +72,6 @@ def settings_of(arguments: Sequence[str]) -> Settings:
 
 def be_worker(settings: Settings, post: Post) -> int:
     """Answer."""
-    if (settings.state_dir / "broken").exists():
-        return 2
     take_post(post)
     drain = Drain(0, settings.drain_timeout_s)
     WorkingServer(uvicorn.Config(application(settings, post), log_config=None), drain, post).answer()

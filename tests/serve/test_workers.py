@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,48 +57,49 @@ class Running:
         return float(lines[0].split()[1]) if lines else 0.0
 
 
-Run = Callable[..., AbstractContextManager[Running]]
+@contextmanager
+def running_crew(directory: Path, workers: int = 2) -> Iterator[Running]:
+    command = [sys.executable, "-m", "tests.fakes.scripted_crew", str(directory), str(workers)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    assert process.stdout
+    try:
+        yield Running(process, process.stdout.readline().strip())
+    finally:
+        process.terminate()
+        process.wait(START_S)
+        process.stdout.close()
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    @contextmanager
-    def run(workers: int = 2) -> Iterator[Running]:
-        command = [sys.executable, "-m", "tests.fakes.scripted_crew", str(tmp_path), str(workers)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True)
-        assert process.stdout
-        try:
-            yield Running(process, process.stdout.readline().strip())
-        finally:
-            process.terminate()
-            process.wait(START_S)
-            process.stdout.close()
-
-    return run
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A crew that outlives its workers."""
+    with running_crew(tmp_path_factory.mktemp("crew")) as crew:
+        yield crew
 
 
-def test_counters_of_two_workers_add_up_and_survive_one_dying(run: Run) -> None:
-    with run() as crew:
-        pids = crew.pids(2)
-        answered = {int(crew.get("/reply?seconds=0")) for _ in range(20)}
-        assert crew.metric(WRITTEN) == 20
-        victim = answered.pop()
-        os.kill(victim, signal.SIGKILL)
-        assert len(crew.pids(2) - pids) == 1
-        crew.get("/reply?seconds=0")
-        assert crew.metric(WRITTEN) == 21
+def test_counters_of_two_workers_add_up_and_survive_one_dying_whose_last_rows_are_shipped(
+    crew: Running,
+) -> None:
+    pids = crew.pids(2)
+    before = crew.metric(WRITTEN)
+    answered = {int(crew.get("/reply?seconds=0")) for _ in range(20)}
+    assert crew.metric(WRITTEN) == before + 20
+    os.kill(answered.pop(), signal.SIGKILL)
+    assert len(crew.pids(2) - pids) == 1
+    crew.get("/reply?seconds=0")
+    assert crew.metric(WRITTEN) == before + 21
+    eventually(lambda: crew.metric(SHIPPED) == before + 21)
 
 
-def test_a_dead_worker_is_replaced_and_its_requests_are_no_longer_in_flight(run: Run) -> None:
-    with run() as crew:
-        pids = crew.pids(2)
-        for _ in range(6):
-            threading.Thread(target=_ask, args=(crew.url,), daemon=True).start()
-        eventually(lambda: (crew.metric("under_way"), crew.get("/held")) == (6, "6"))
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        assert not crew.pids(2) & pids
-        assert (crew.metric("under_way"), crew.get("/held")) == (0, "0")
+def test_a_dead_worker_is_replaced_and_its_requests_are_no_longer_in_flight(crew: Running) -> None:
+    pids = crew.pids(2)
+    for _ in range(6):
+        threading.Thread(target=_ask, args=(crew.url,), daemon=True).start()
+    eventually(lambda: (crew.metric("under_way"), crew.get("/held")) == (6, "6"))
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert not crew.pids(2) & pids
+    assert (crew.metric("under_way"), crew.get("/held")) == (0, "0")
 
 
 def _ask(url: str) -> None:
@@ -107,24 +108,8 @@ def _ask(url: str) -> None:
         urllib.request.urlopen(f"{url}/reply?seconds=600", timeout=600)
 
 
-def test_rows_of_every_worker_are_shipped_by_the_keeper_the_last_ones_of_a_killed_one_too(
-    run: Run, tmp_path: Path
-) -> None:
-    with run() as crew:
-        crew.pids(2)
-        answered = {int(crew.get("/reply?seconds=0")) for _ in range(5)}
-        os.kill(answered.pop(), signal.SIGKILL)
-        crew.pids(2)
-        eventually(lambda: crew.metric(SHIPPED) == 5)
-        crew.process.send_signal(signal.SIGTERM)
-        assert crew.process.wait(START_S) == 0
-    with contextlib.closing(sqlite3.connect(tmp_path / "groundrule.db")) as database:
-        assert database.execute("SELECT count(*) FROM interactions").fetchone() == (5,)
-    assert list((tmp_path / "spool").iterdir()) == []
-
-
-def test_all_workers_finish_what_they_have_begun_when_the_keeper_is_told_to_stop(run: Run) -> None:
-    with run() as crew:
+def test_all_workers_finish_what_they_have_begun_when_the_keeper_is_told_to_stop(tmp_path: Path) -> None:
+    with running_crew(tmp_path) as crew:
         pids = crew.pids(2)
         answers: list[str] = []
         asking = [
@@ -141,16 +126,19 @@ def test_all_workers_finish_what_they_have_begun_when_the_keeper_is_told_to_stop
         assert not any(map(is_alive, pids))
         with pytest.raises(ConnectionError):
             socket.create_connection(("127.0.0.1", int(crew.url.rsplit(":")[-1])), PATIENCE_S)
+    with contextlib.closing(sqlite3.connect(tmp_path / "groundrule.db")) as database:
+        assert database.execute("SELECT count(*) FROM interactions").fetchone() == (4,)
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_workers_end_even_when_the_keeper_is_killed(run: Run) -> None:
-    with run() as crew:
-        pids = crew.pids(2)
+def test_workers_end_even_when_the_keeper_is_killed(tmp_path: Path) -> None:
+    with running_crew(tmp_path, workers=1) as crew:
+        pids = crew.pids(1)
         crew.process.kill()
         eventually(lambda: not any(map(is_alive, pids)), START_S)
 
 
-def test_workers_that_never_come_to_answer_end_the_gateway(run: Run, tmp_path: Path) -> None:
+def test_workers_that_never_come_to_answer_end_the_gateway(tmp_path: Path) -> None:
     (tmp_path / "broken").touch()
-    with run() as crew:
+    with running_crew(tmp_path) as crew:
         assert crew.process.wait(START_S) == 1
