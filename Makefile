@@ -46,6 +46,8 @@ bench: install ## measurements
 lock: install ## resolve requirements/*.txt anew; versions stay unless pyproject.toml asks for others
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" requirements/uv.in -o requirements/uv.txt
+	for apart in litellm peers; do $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" requirements/$$apart.in -o requirements/$$apart.txt; done
 	$(LOCK) pyproject.toml --extra serve -o requirements/gateway.txt
 	$(LOCK) pyproject.toml --extra align -o requirements/align.txt
 	$(LOCK) $(PROJECTS) --extra serve --extra align --extra scale --extra engine-cpu --group dev -o requirements/cpu.txt

@@ -50,7 +50,6 @@ from serve.worker import Post, at_keepers_engine
 
 _log = logging.getLogger(__name__)
 _LANE = {chat.PATH: chat.answer_chat, responses.PATH: responses.answer_responses}
-_OPERATIONS = {chat.PATH: chat.OPERATION, responses.PATH: responses.OPERATION}
 _ROUTERS = (models.router, moderations.router, guardrail.router, tokenize.router, system.router)
 
 Admit = Callable[[Sequence[Any]], Awaitable[Admitted]]
@@ -80,11 +79,17 @@ def create_app(
     `post` is this worker's, where several answer.
     """
     gateway = _Gateway(settings, registry, catalog, on_fatal, launcher, drain, post)
-    app = FastAPI(title="Groundrule gateway", lifespan=gateway.lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Groundrule gateway",
+        lifespan=gateway.lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     gateway.errors.install(app)
     for router in _ROUTERS:
         app.include_router(router)
-    contract.describe(app, _OPERATIONS)
+    contract.describe(app)
     # The last one added is the outermost.
     app.add_middleware(Lane, endpoints={("POST", path): endpoint for path, endpoint in _LANE.items()})
     app.add_middleware(
@@ -122,7 +127,7 @@ class _Gateway:
     ) -> None:
         self.metrics = Metrics(CollectorRegistry())
         self.errors = ErrorAnswers(self.metrics)
-        self.ring = KeyRing(settings.key_digests(), has_store=True)
+        self.ring = KeyRing(settings.key_digests(), has_store=True, may_be_open=settings.is_local)
         self.tallies = (
             Tallies.shared(post.tallies, settings.workers, post.worker) if post else Tallies.alone()
         )

@@ -88,8 +88,9 @@ class EngineRejected(InvalidRequest):
 
     code = "engine_rejected"
 
-    def __init__(self, message: str, *, status: int, param: str | None = None) -> None:
-        super().__init__(message, param=param)
+    def __init__(self, message: str, *, status: int, param: object = None) -> None:
+        """`param`: as the engine has it, which may be anything."""
+        super().__init__(message, param=param if isinstance(param, str) else None)
         self.status = status
         # The only refusal that callers need to tell apart, and vLLM gives it no code of its own.
         if any(sign in message for sign in _TOO_LONG):
@@ -128,6 +129,15 @@ class MethodNotAllowed(GatewayError):
     """The path exists, the method does not."""
 
     status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+    def __init__(self, allowed: str) -> None:
+        """`allowed`: the path's methods, separated by commas."""
+        super().__init__("this path does not know that method")
+        self._allowed = allowed
+
+    def headers(self) -> Mapping[str, str]:
+        """RFC 9110 wants them beside every 405."""
+        return {"allow": self._allowed}
 
 
 class BodyTimeout(GatewayError):
@@ -216,12 +226,12 @@ class EngineTimeout(GatewayError):
     status, code = 504, "engine_timeout"
 
 
-def from_status(status: int) -> GatewayError:
-    """The error for a status that a framework raised."""
+def from_status(status: int, headers: Mapping[str, str] | None = None) -> GatewayError:
+    """The error for a status that a framework raised, with its headers."""
     if status == HTTPStatus.NOT_FOUND:
         return NotFound("no such path; see /openapi.json for the ones there are")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return MethodNotAllowed("this path does not know that method")
+        return MethodNotAllowed((headers or {}).get("Allow", ""))
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return InvalidRequest(HTTPStatus(status).phrase)
     return InternalFailure("the gateway failed; the request id finds it in the log")

@@ -26,10 +26,10 @@ from serve.api.writer import Head, Writer
 from serve.door.body import let_go_of_body
 from serve.door.presence import CallerStalled, patient, while_present
 from serve.engine.call import Batch, Call
-from serve.errors import EngineFailed, GatewayError, InternalFailure
+from serve.errors import EngineFailed, EngineRejected, GatewayError, InternalFailure
 from serve.gate.gate import GateSizes
 from serve.gate.observing import gate_for
-from serve.gate.values import Conversation, Out, Ruling, Stage
+from serve.gate.values import Conversation, Excerpt, Mode, Out, Ruling, Stage
 from serve.observe.requests import RequestRecord
 
 Json = dict[str, Any]
@@ -45,6 +45,7 @@ _LEFT = 499
 """nginx's, for a caller who left before there was a status."""
 _BUG = "the gateway failed; the request id finds it in the log"
 _BROKE_OFF = "the engine broke off while answering; try again"
+_REJECTED = "the engine refused the request; see its parameters and its length"
 _UNREADABLE = "the engine sent what cannot be read; try again"
 
 
@@ -58,6 +59,8 @@ class Exchange:
         self._writer = writer
         self._parts = parts
         self._course = course_of(uuid.uuid4().hex, asked, record)
+        self._about = Conversation("", (), asked.route.alias, record.request_id)
+        """What guards are told of it, once it was read."""
         self._head = Head(self._course.id, int(self._course.at), asked.route.alias, asked.choices)
         self._is_headed = False
         """The writer has begun."""
@@ -67,8 +70,8 @@ class Exchange:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises a GatewayError before the first byte; nothing after it, unless we have a bug."""
         course, parts = self._course, self._parts
+        self._check_room()
         try:
-            parts.ledger.check_room()
             work = self._answer(scope, patient(send, parts.limits.send_s))
             if await while_present(receive, work, parts.deadline):
                 course.outcome = "ok"
@@ -91,6 +94,14 @@ class Exchange:
                     await self._tell_last(InternalFailure(_BUG), send)
             finally:
                 parts.records.close(course)
+
+    def _check_room(self) -> None:
+        try:
+            self._parts.ledger.check_room()
+        except GatewayError as error:
+            self._course.status, self._course.outcome = error.status, error.code
+            self._parts.records.turn_away(self._course)
+            raise
 
     def _note_leaving(self) -> None:
         self._course.outcome = "aborted"
@@ -120,7 +131,8 @@ class Exchange:
         """
         parts, asked, course = self._parts, self._asked, self._course
         body, self._body = self._body, {}
-        payload, admitted = await payload_of(body, asked, parts)
+        request_id = course.record.request_id
+        payload, admitted = await payload_of(body, asked, parts, request_id, course.usage)
         course.picture_digests = tuple(picture.digest for picture in admitted.pictures)
         if parts.records.keeps_content:
             course.messages = without_pictures(admitted.messages, course.picture_digests)
@@ -129,14 +141,13 @@ class Exchange:
             payload.get("chat_template_kwargs"),
             shows_pictures=parts.panel.covers(Stage.IMAGE),
         )
-        request_id = course.record.request_id
-        about = Conversation(inputs.asked, inputs.pictures, asked.route.alias, request_id)
-        course.input_check = parts.inputs.begin(inputs, about)
-        course.choices = [self._choice(index, about) for index in range(asked.choices)]
+        self._about = Conversation(inputs.asked, inputs.pictures, asked.route.alias, request_id)
+        course.input_check = parts.inputs.begin(inputs, self._about)
+        course.choices = [self._choice(index) for index in range(asked.choices)]
         whole = not asked.stream and not parts.guards_wait
         return [Call(asked.route, payload, whole, request_id, inputs.opening)]
 
-    def _choice(self, index: int, about: Conversation) -> Choice:
+    def _choice(self, index: int) -> Choice:
         parts, asked = self._parts, self._asked
         gate = parts.gate
         window = max(gate.window_chars, parts.panel.window_chars(Stage.ANSWER))
@@ -147,7 +158,7 @@ class Exchange:
             gate_for(
                 asked.handling,
                 parts.panel,
-                about,
+                self._about,
                 self._course.input_check.ruling,
                 sizes,
                 time.perf_counter,
@@ -160,10 +171,21 @@ class Exchange:
 
     async def _batches(self, calls: list[Call], scope: Scope) -> AsyncGenerator[Batch, None]:
         """Begins when it is first asked: nothing is generated for a request that is blocked at once."""
-        async with self._parts.engines.stream_chat(calls.pop()) as batches:
-            let_go_of_body(scope)
-            async for batch in batches:
-                yield batch
+        try:
+            async with self._parts.engines.stream_chat(calls.pop()) as batches:
+                let_go_of_body(scope)
+                async for batch in batches:
+                    yield batch
+        except EngineRejected as error:
+            if self._asked.handling.mode is not Mode.OBSERVE and await self._objects_to(error):
+                raise EngineRejected(_REJECTED, status=error.status) from None
+            raise
+
+    async def _objects_to(self, error: EngineRejected) -> bool:
+        """An engine's own words may quote the model's: guards look at them as at an answer."""
+        words = Excerpt(Stage.ANSWER, f"{error.message}\n{error.param or ''}", 0, 0, final=True)
+        ruling = self._parts.panel.examine(words, self._about)
+        return (ruling if isinstance(ruling, Ruling) else await ruling).blocks
 
     async def _releases(self, attended: Attended) -> AsyncGenerator[bytes, None]:
         """Bytes for the caller, one piece for everything that may leave at a time."""

@@ -5,19 +5,22 @@ Both APIs come through here; a responses request was made a chat request before.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from starlette.types import Receive
 
 from serve.adapters.registry import Route
 from serve.api.asked import Asked
+from serve.api.categorising import category_of
 from serve.api.context import with_policies
 from serve.api.handling import handling_of
 from serve.api.parameters import Circumstances, check
 from serve.api.parts import Parts
 from serve.api.schemas import ChatRequest, Json, SafetyOptions, parse_chat
 from serve.api.strict import strict_fields
+from serve.api.usage import Usage
 from serve.door.caller import Caller
 from serve.door.messages import Admitted
 from serve.errors import InvalidRequest, UnknownModel
@@ -25,7 +28,7 @@ from serve.ledger.interaction import Api
 
 _OURS = frozenset({"safety", "model", "messages", "stream", "stream_options"})
 """Not forwarded as they are: the gateway's own, or filled in by the pool."""
-_PICTURES = frozenset({"image_url", "input_image"})
+_PICTURES = ("image_url", "input_image")
 
 
 class CallerLeft(Exception):
@@ -101,13 +104,26 @@ def asked_of(body: Json, digest: str, api: Api, caller: Caller, parts: Parts) ->
     )
 
 
-async def payload_of(body: Json, asked: Asked, parts: Parts) -> tuple[Json, Admitted]:
-    """What the engine gets, and what of it is the caller's; raises InvalidRequest and InvalidImage."""
+async def payload_of(
+    body: Json, asked: Asked, parts: Parts, request_id: str, usage: Usage
+) -> tuple[Json, Admitted]:
+    """What the engine gets, and what of it is the caller's.
+
+    Raises InvalidRequest and InvalidImage; Undecided, and what the engines raise, where a category is asked
+    for, whose tokens count as the request's own.
+    """
     admitted = await parts.admit(body["messages"])
     version, catalog = asked.route.version, parts.catalog
-    messages = with_policies(admitted.messages, asked.options, version, catalog, parts.gate.policy_tokens)
-    passed_on = {name: value for name, value in body.items() if name not in _OURS}
     strict = strict_fields(body, asked.options, version, catalog)
+    wanted: Literal["auto"] | Sequence[str] | None
+    if asked.options.policy_in_context == "categorised":
+        category = await category_of(admitted.messages, asked.route, parts.engines, catalog, request_id)
+        usage.add(category.usage)
+        wanted = [category.policy.id] if category.policy else None
+    else:
+        wanted = asked.options.policy_in_context
+    messages = with_policies(admitted.messages, wanted, version, catalog, parts.gate.policy_tokens)
+    passed_on = {name: value for name, value in body.items() if name not in _OURS}
     return {**passed_on, "messages": messages, **strict}, admitted
 
 

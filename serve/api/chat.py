@@ -1,26 +1,15 @@
 """POST /v1/chat/completions: OpenAI's, plus `reasoning` and `safety`."""
 
-from typing import Any
-
 from starlette.types import Receive, Scope, Send
 
 from serve.api.answering import Exchange
 from serve.api.asking import CallerLeft, asked_of, read_body
 from serve.api.chat_writer import ChatWriter
 from serve.api.parts import parts_of
-from serve.api.schemas import ChatRequest
 from serve.door.caller import caller_of
 from serve.observe.requests import record_of
 
 PATH = "/v1/chat/completions"
-OPERATION: dict[str, Any] = {
-    "summary": "Answer a conversation, plain or streamed",
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
-    },
-}
-"""For the OpenAPI document."""
 
 
 async def answer_chat(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,8 +4,9 @@ Only fields that are known here are read, and everything in them goes through th
 does not leave.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from policies.formats import ReasoningFormat
 from policies.trace import TraceReader
@@ -16,14 +17,16 @@ from serve.api.writer import Ending, Finished
 from serve.errors import EngineFailed
 from serve.gate.gate import Gate
 from serve.gate.observing import ObservingGate
+from serve.gate.patterns import WIDEST
 from serve.gate.values import Handling, Mode, Out
 
 Json = dict[str, Any]
 
 _READ = frozenset({"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls"})
 _FRAME = frozenset({"index", "delta", "message", "finish_reason", "stop_reason", "logprobs"})
-_FINISHES = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter", "abort", "error"})
-_TOKEN_FIELDS = ("token", "logprob", "bytes")
+FINISHES = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter", "abort", "error"})
+_ACROSS: Final = 2 * WIDEST
+"""Characters before a place where text goes on: as many as a match can have there, padding included."""
 
 
 class Choice:
@@ -55,6 +58,8 @@ class Choice:
         self._handling = handling
         self._stops = frozenset(stops)
         self._logprobs: list[Json] | None = None
+        self._texts: list[str] = []
+        """All that was read, where log-probabilities come with it."""
         self._stop_reason: int | str | None = None
 
     def take(self, pieces: Sequence[Json]) -> list[Out]:
@@ -67,7 +72,10 @@ class Choice:
             texts.append(self._read(piece, calls))
             if self.finish_reason is not None:
                 break
-        events = self._reader.feed("".join(texts))
+        text = "".join(texts)
+        if self._logprobs is not None:
+            self._texts.append(text)
+        events = self._reader.feed(text)
         if self.finish_reason is not None:
             events += self._reader.close()
         self._usage.read(events)
@@ -76,7 +84,7 @@ class Choice:
             # Behind the text, the verdict above all: engines tell calls last, and in a whole body at once.
             self.gate.hold_tool_calls(calls)
         if self.finish_reason is not None:
-            outs += self.gate.end(self._reader.trace, self.finish_reason)
+            outs += self.gate.end(self._reader.trace, self.finish_reason, self._beyond_text())
         return outs
 
     @property
@@ -119,7 +127,7 @@ class Choice:
         finish = piece.get("finish_reason")
         if finish is not None:
             # The word is the engine's: only those that say something here are passed on.
-            self.finish_reason = finish if finish in _FINISHES else "other"
+            self.finish_reason = finish if isinstance(finish, str) and finish in FINISHES else "other"
             self._keep_stop_reason(piece.get("stop_reason"))
         return self._tags.text(delta)
 
@@ -137,6 +145,19 @@ class Choice:
         told = [entry for entry in entries if isinstance(entry, dict)]
         self._logprobs += told if self._handling.mode is Mode.OBSERVE else map(_token, told)
 
+    def _beyond_text(self) -> str:
+        """What tokens spell beyond the text that they belong to, such as an end that `stop` took off.
+
+        With what stands before it, since a match may reach across.
+        """
+        if not self._logprobs:
+            return ""
+        spelled = "".join(_string(entry.get("token")) for entry in self._logprobs)
+        text = "".join(self._texts)
+        if text.startswith(spelled):
+            return ""
+        return spelled[max(0, len(text) - _ACROSS) :] if spelled.startswith(text) else spelled
+
     def _count_dropped(self, piece: Json, delta: Json) -> None:
         unread = [delta[name] for name in delta.keys() - _READ]
         unread += [piece[name] for name in piece.keys() - _FRAME]
@@ -148,8 +169,11 @@ def _string(value: Any) -> str:
 
 
 def _token(entry: Json) -> Json:
-    """Without the words that were not chosen: nobody scanned them."""
-    return {**{name: entry.get(name) for name in _TOKEN_FIELDS}, "top_logprobs": []}
+    """Only what was chosen, and of it nothing but the word, which is scanned, and its number."""
+    word, logprob = _string(entry.get("token")), entry.get("logprob")
+    spelled = None if entry.get("bytes") is None else list(word.encode("utf-8", "replace"))
+    number = logprob if isinstance(logprob, int | float) and abs(logprob) < math.inf else None
+    return {"token": word, "logprob": number, "bytes": spelled, "top_logprobs": []}
 
 
 class _RestoredTags:

@@ -1,23 +1,29 @@
 """Policies that a request wants the model to read before it reasons (`safety.policy_in_context`)."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from policies.catalog import Catalog, Policy
 from policies.forms import Budget, PolicyTooLong
 from policies.prompt import policy_context, policy_index
 from serve.adapters.registry import Version
-from serve.api.schemas import Json, SafetyOptions
+from serve.api.schemas import Json
 from serve.errors import InvalidRequest
 
 _PARAM = "safety.policy_in_context"
 
 
 def with_policies(
-    messages: list[Json], options: SafetyOptions, version: Version, catalog: Catalog, tokens: int
+    messages: list[Json],
+    asked: Literal["auto"] | Sequence[str] | None,
+    version: Version,
+    catalog: Catalog,
+    tokens: int,
 ) -> list[Json]:
     """The conversation behind one system message with the policies; raises InvalidRequest.
 
     `auto` gives all of them in brief, and the model decides as it reasons which one applies: no extra call.
     """
-    asked = options.policy_in_context
     if asked is None:
         return messages
     budget = Budget(tokens)

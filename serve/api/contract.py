@@ -1,75 +1,84 @@
-"""The OpenAPI document: the framework's routes and the lane's, with every answer that each may give."""
+"""The OpenAPI document: every operation of the gateway, with every answer that it may give.
+
+The shapes are written down in `serve.api.shapes`, beside the code and not out of it: tests hold one
+against the other (`tests/serve/test_contract.py`).
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+
+from serve.api import chat
+from serve.api import responses as responses_api
+from serve.api.shapes import chat as chats
+from serve.api.shapes import failures, judging, offers, responses, safety
+from serve.gate.formats.litellm_generic import PATH as GUARDRAIL_PATH
 
 Json = dict[str, Any]
 
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": "string"},
-            },
-        }
-    },
+_OPERATIONS: Final[Mapping[tuple[str, str], Json]] = {
+    (chat.PATH, "post"): chats.OPERATION,
+    (responses_api.PATH, "post"): responses.OPERATION,
+    ("/v1/moderations", "post"): judging.MODERATIONS,
+    (GUARDRAIL_PATH, "post"): judging.GUARDRAIL,
+    ("/tokenize", "post"): offers.TOKENIZE,
+    ("/v1/models", "get"): offers.LIST_MODELS,
+    ("/v1/models/{model}", "get"): offers.RETRIEVE_MODEL,
+    ("/healthz", "get"): offers.HEALTH,
+    ("/readyz", "get"): offers.READINESS,
+    ("/metrics", "get"): offers.METRICS,
 }
-_FAILURES: Mapping[str, str] = {
-    "400": "The request cannot be answered as it is",
-    "401": "No key, or not one of ours",
-    "403": "The key does not open this part of the API",
-    "404": "No such path or model",
-    "405": "The path does not know that method",
-    "408": "The body took too long",
-    "413": "The body is too large",
-    "415": "The body's coding is not read here",
-    "422": "The engine refused the request",
-    "429": "The key has used what it may",
-    "500": "A bug of ours",
-    "503": "Not now",
-    "504": "The engine fell silent",
+_SCHEMAS: Final[Json] = {
+    **failures.SCHEMAS,
+    **safety.SCHEMAS,
+    **chats.SCHEMAS,
+    **responses.SCHEMAS,
+    **judging.SCHEMAS,
+    **offers.SCHEMAS,
 }
-_METHODS = frozenset({"get", "post"})
+_KEY: Final[Json] = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key of `python -m serve keys add`. A gateway without any asks for none.",
+}
+_TOLD: Final = """\
+A gateway that guards the reasoning of multimodal models. It speaks OpenAI's API: `content`, `refusal` and
+`reasoning` are as clients know them, and `safety` tells what the model decided and what the gateway did.
+A request may ask for stricter handling than its key demands, never for laxer."""
+_TAGS: Final = {
+    "replies": "Models answer; nothing leaves unscanned.",
+    "judging": "Texts and pictures are judged by our policies.",
+    "models": "What can be asked.",
+    "operating": "For operators and machines; without a key, so keep them off the public network.",
+}
 
 
-def describe(app: FastAPI, lane: Mapping[str, Json]) -> None:
-    """Have `/openapi.json` tell of the `lane` (operations by path, all POST), too, and of every failure."""
+def describe(app: FastAPI) -> None:
+    """Have `/openapi.json` tell the contract."""
 
     def openapi() -> Json:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, lane)
+            app.openapi_schema = document(app.title, app.version)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way of extending it
 
 
-def _document(app: FastAPI, lane: Mapping[str, Json]) -> Json:
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    for path, operation in lane.items():
-        answered = {"200": {"description": "The answer, plain or as server-sent events"}}
-        document["paths"][path] = {"post": {**operation, "responses": answered}}
-    document.setdefault("components", {}).setdefault("schemas", {})["Error"] = _ERROR
-    for methods in document["paths"].values():
-        for method, operation in methods.items():
-            if method in _METHODS:
-                operation["responses"] = {**_failures(), **_successes(operation)}
-    return document
-
-
-def _failures() -> Json:
-    schema = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {status: {"description": told, "content": schema} for status, told in _FAILURES.items()}
-
-
-def _successes(operation: Json) -> Json:
-    return {status: told for status, told in operation["responses"].items() if status.startswith("2")}
+def document(title: str, version: str) -> Json:
+    """OpenAPI 3.1. The schema of an event stream is that of one event."""
+    paths: dict[str, Json] = {}
+    for (path, method), operation in _OPERATIONS.items():
+        paths.setdefault(path, {})[method] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version, "description": _TOLD},
+        "tags": [{"name": name, "description": what} for name, what in _TAGS.items()],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "schemas": _SCHEMAS,
+            "headers": dict(failures.HEADERS),
+            "securitySchemes": {"key": _KEY},
+        },
+    }

@@ -41,7 +41,7 @@ def _as_gateway_error(error: Exception) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, HTTPException):
-        return from_status(error.status_code)
+        return from_status(error.status_code, error.headers)
     if isinstance(error, RequestValidationError):
         return InvalidRequest("the request's parameters do not fit; see /openapi.json")
     return InternalFailure("the gateway failed; the request id finds it in the log")

@@ -6,7 +6,7 @@ for a block unless its operator says otherwise.
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -20,21 +20,10 @@ from serve.gate.values import Conversation, Excerpt, Ruling, Stage
 from serve.gate.wording import WITHHELD
 
 router = APIRouter()
-_TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
-_SCHEMA = {
-    "type": "object",
-    "required": ["input_type"],
-    "properties": {
-        "texts": _TEXTS,
-        "images": _TEXTS,
-        "tool_calls": {"type": ["array", "null"], "items": {"type": "object"}},
-        "input_type": {"enum": ["request", "response"]},
-    },
-}
-_CONTRACT = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}}
+INPUT_TYPES: Final = ("request", "response")
 
 
-@router.post(PATH, openapi_extra=_CONTRACT)
+@router.post(PATH)
 async def guard(request: Request) -> Response:
     """Whether texts and pictures of a request or a reply pass."""
     return await heard(request, "guardrail", _guarded)
@@ -42,7 +31,7 @@ async def guard(request: Request) -> Response:
 
 async def _guarded(body: Json, hearing: Hearing) -> Json:
     input_type = body.get("input_type")
-    if input_type not in ("request", "response"):
+    if input_type not in INPUT_TYPES:
         raise InvalidRequest("input_type must be request or response", param="input_type")
     is_reply = input_type == "response"
     texts = _strings(body, "texts")
@@ -79,7 +68,8 @@ async def _panel_blocks(
     ruled = [panel.examine(excerpt, about) for excerpt in excerpts]
     coming = [ruling for ruling in ruled if not isinstance(ruling, Ruling)]
     try:
-        rulings = [ruling if isinstance(ruling, Ruling) else await ruling for ruling in ruled]
+        with hearing.waiting():
+            rulings = [ruling if isinstance(ruling, Ruling) else await ruling for ruling in ruled]
     finally:
         for future in coming:
             future.cancel()
@@ -111,11 +101,11 @@ def _url(image: str) -> str:
 
 def _calls(body: Json) -> list[str]:
     """Tool calls as text."""
-    calls: Any = body.get("tool_calls")
-    if not calls:
-        return []
+    calls: Any = [] if body.get("tool_calls") is None else body["tool_calls"]
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise InvalidRequest("tool_calls must be a list of objects", param="tool_calls")
+    if not calls:
+        return []
     under_way = CallsUnderWay()
     under_way.add([{**call, "index": index} for index, call in enumerate(calls)])
     if under_way.chars > MAX_TEXT_CHARS:

@@ -9,7 +9,8 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -20,6 +21,7 @@ from starlette.types import Scope
 from policies.reply import Source
 from serve.adapters.registry import Route
 from serve.api.asking import CallerLeft, read_body
+from serve.api.handling import handling_of
 from serve.api.parts import Parts, parts_of
 from serve.api.safety import UNTAGGED
 from serve.api.wire import AsciiResponse
@@ -28,7 +30,6 @@ from serve.door.pictures import Picture
 from serve.door.presence import while_present
 from serve.errors import GatewayError, InternalFailure, InvalidRequest
 from serve.gate.own import Judgement, OwnJudge
-from serve.gate.values import Mode
 from serve.ledger.interaction import ChoiceRecord, GuardRun, Interaction
 from serve.observe.requests import RequestRecord, record_of
 
@@ -69,13 +70,34 @@ class Hearing:
     request_digest: str = ""
     reply_digest: str = ""
     queued_s: float = 0.0
-    status: int = 500
+    waited_s: float = 0.0
+    """For the model and for guards; what was waited for at the same time counts once."""
+    status: int = InternalFailure.status
     """Until it is known how it ended, it was a bug of ours."""
     outcome: str = InternalFailure.code
+    _waits: int = 0
+    _waits_since: float = 0.0
 
     def leave(self) -> None:
         """The caller has left."""
         self.status, self.outcome = 499, "aborted"
+
+    def fail(self, error: GatewayError) -> None:
+        """The caller is told so."""
+        self.status, self.outcome = error.status, error.code
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While somebody else is at it."""
+        if not self._waits:
+            self._waits_since = time.perf_counter()
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if not self._waits:
+                self.waited_s += time.perf_counter() - self._waits_since
 
     async def admitted(self, content: Sequence[Any], where: str) -> Material:
         """Parts of a message, checked, pictures drawn anew; raises InvalidRequest that names `where`."""
@@ -95,7 +117,8 @@ class Hearing:
 
     async def judged(self, material: Material, route: Route | None = None) -> Judgement:
         """By our model; raises Undecided, InvalidRequest, and what the engines raise."""
-        judgement = await self.judge.judge(material.text, material.images, self.record.request_id, route)
+        with self.waiting():
+            judgement = await self.judge.judge(material.text, material.images, self.record.request_id, route)
         self.judgements.append(judgement)
         return judgement
 
@@ -106,6 +129,11 @@ class Hearing:
 
     def close(self) -> None:
         """The log line's fields and the audit row."""
+        self.log()
+        self.parts.ledger.write(self._row())
+
+    def log(self) -> None:
+        """The log line's fields."""
         self.record.fields |= {
             "api": self.api,
             "alias": self.route.alias,
@@ -114,7 +142,6 @@ class Hearing:
             "verdicts": [judgement.verdict for judgement in self.judgements],
             "action": self.action,
         }
-        self.parts.ledger.write(self._row())
 
     def _row(self) -> Interaction:
         duration_s = self.record.elapsed_s
@@ -127,7 +154,7 @@ class Hearing:
             alias=self.route.alias,
             adapter=self.route.version.adapter,
             policy_digest=self.parts.catalog.digest,
-            mode=Mode.ENFORCE.word,
+            mode=handling_of(self.parts.gate, self.caller, self.route.version).mode.word,
             stream=False,
             status=self.status,
             outcome=self.outcome,
@@ -140,7 +167,7 @@ class Hearing:
             first_token_s=None,
             duration_s=duration_s,
             queued_s=self.queued_s,
-            overhead_s=0.0,
+            overhead_s=max(0.0, duration_s - self.queued_s - self.waited_s),
             request_digest=self.request_digest,
             picture_digests=tuple(self.picture_digests),
             reply_digest=self.reply_digest,
@@ -167,6 +194,7 @@ async def heard(
     at = time.time() - record.elapsed_s
     hearing = Hearing(api, parts, judge, caller_of(request.scope), record, judge.route, at)
     hearing.request_digest = body.digest
+    _check_room(hearing)
     told: list[Json] = []
 
     async def work() -> None:
@@ -178,7 +206,6 @@ async def heard(
                 place.used_tokens = hearing.used_tokens
 
     try:
-        parts.ledger.check_room()
         if not await while_present(request.receive, work(), parts.deadline):
             hearing.leave()
             return _nobody()
@@ -189,10 +216,20 @@ async def heard(
         hearing.leave()
         raise
     except GatewayError as error:
-        hearing.status, hearing.outcome = error.status, error.code
+        hearing.fail(error)
         raise
     finally:
         hearing.close()
+
+
+def _check_room(hearing: Hearing) -> None:
+    """As `Records.turn_away`: whoever is refused for want of room leaves no row."""
+    try:
+        hearing.parts.ledger.check_room()
+    except GatewayError as error:
+        hearing.fail(error)
+        hearing.log()
+        raise
 
 
 def _nobody() -> Response:

@@ -35,5 +35,6 @@ class Lane:
         scope["route"] = known
         endpoint = self._endpoints.get((scope["method"], known.path))
         if endpoint is None:
-            raise MethodNotAllowed("this path does not know that method")
+            methods = sorted(method for method, path in self._endpoints if path == known.path)
+            raise MethodNotAllowed(", ".join(methods))
         await endpoint(scope, receive, send)

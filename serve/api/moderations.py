@@ -24,24 +24,9 @@ MOST_INPUTS: Final = 32
 _AT_ONCE: Final = 4
 _OPENAIS = ("omni-moderation", "text-moderation")
 """Names that existing callers send: they mean whoever judges here."""
-_SCHEMA = {
-    "type": "object",
-    "required": ["input"],
-    "properties": {
-        "model": {"type": ["string", "null"]},
-        "input": {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST_INPUTS},
-                {"type": "array", "items": {"type": "object", "required": ["type"]}, "minItems": 1},
-            ]
-        },
-    },
-}
-_CONTRACT = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}}
 
 
-@router.post("/v1/moderations", openapi_extra=_CONTRACT)
+@router.post("/v1/moderations")
 async def moderate(request: Request) -> Response:
     """Which policies a text, or a text with a picture, violates."""
     return await heard(request, "moderations", _moderated)

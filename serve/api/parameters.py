@@ -4,7 +4,7 @@ What is not here is passed on to the engine untouched. What an engine of another
 refused by `serve/engine/kinds.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from serve.gate.values import Handling, Mode
 
 Json = dict[str, Any]
 
-_FORGING: Mapping[str, object] = {
+FORGING: Mapping[str, object] = {
     "echo": False,
     "continue_final_message": False,
     "add_generation_prompt": True,
@@ -21,7 +21,7 @@ _FORGING: Mapping[str, object] = {
 }
 """With these a caller could put words into the model's mouth, or have its own returned as the model's."""
 
-_UNREAD: Mapping[str, tuple[object, ...]] = {
+UNREAD: Mapping[str, tuple[object, ...]] = {
     "functions": ([],),
     "function_call": ("none",),
     "modalities": (["text"],),
@@ -54,14 +54,14 @@ _INSTEAD = {
     "documents": "put them into messages",
 }
 
-_STEERING: Mapping[str, tuple[object, ...]] = {
+STEERING: Mapping[str, tuple[object, ...]] = {
     "logit_bias": ({},),
     "bad_words": ([],),
     "allowed_token_ids": ([],),
 }
 """They could forbid a model the words of its verdict."""
 
-_FORMS: Mapping[str, Callable[[Any], bool]] = {
+FORMS: Mapping[str, Callable[[Any], bool]] = {
     "response_format": lambda value: not (isinstance(value, dict) and value.get("type") == "text"),
     "structured_outputs": bool,
     "guided_json": bool,
@@ -71,6 +71,23 @@ _FORMS: Mapping[str, Callable[[Any], bool]] = {
     "tool_choice": lambda value: value not in ("none", "auto"),
 }
 """They give the whole reply a form, in which there is no place for a trace; and whether they do."""
+
+
+_FORGES = "it could forge a reasoning trace"
+
+
+def why_refused(name: str) -> str:
+    """In a few words, and what to do instead."""
+    if name in FORGING:
+        return _FORGES
+    if name in STEERING:
+        return "it could forbid the model its verdict; the base alias takes it"
+    if name in FORMS:
+        return (
+            "it leaves no place for the reasoning trace that this model owes; the base alias takes it, "
+            "and so does an engine with a reasoning parser (engine.pools, reasoning_parser)"
+        )
+    return _INSTEAD.get(name, "nothing here scans what it brings; leave it out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +109,15 @@ def check(body: Json, where: Circumstances) -> None:
 def check_forging(body: Json) -> None:
     """Those that no mode lets through; raises UnsupportedParameter."""
     for name in _forging(body):
-        raise UnsupportedParameter(f"{name} is not supported: it could forge a reasoning trace", param=name)
+        raise UnsupportedParameter(f"{name} is not supported: {_FORGES}", param=name)
 
 
 def _refused(body: Json, where: Circumstances) -> Iterator[tuple[str, str]]:
     if where.handling.mode is Mode.OBSERVE:
         return
-    for name, harmless in _UNREAD.items():
-        if _says_more(body, name, harmless):
-            yield name, _INSTEAD.get(name, "nothing here scans what it brings; leave it out")
+    for name, harmless in UNREAD.items():
+        if says_more(body.get(name), harmless):
+            yield name, why_refused(name)
     yield from _stream_options(body)
     if body.get("logprobs") and where.handling.shown != "full":
         yield "logprobs", "they would show the reasoning that safety.trace hides"
@@ -110,8 +127,8 @@ def _refused(body: Json, where: Circumstances) -> Iterator[tuple[str, str]]:
 
 def _forging(body: Json) -> Iterator[str]:
     variables = body.get("chat_template_kwargs")
-    for name, harmless in _FORGING.items():
-        if body.get(name) not in (None, harmless):
+    for name, harmless in FORGING.items():
+        if says_more(body.get(name), (harmless,)):
             yield name
         if isinstance(variables, dict) and name in variables:
             yield f"chat_template_kwargs.{name}"
@@ -120,24 +137,23 @@ def _forging(body: Json) -> Iterator[str]:
 def _stream_options(body: Json) -> Iterator[tuple[str, str]]:
     options = body.get("stream_options")
     for name in ("continuous_usage_stats", "include_obfuscation"):
-        if isinstance(options, dict) and options.get(name):
+        if isinstance(options, dict) and says_more(options.get(name), (False,)):
             yield f"stream_options.{name}", "text leaves as it is released, not token by token"
 
 
 def _against_the_trace(body: Json, parses_reasoning: bool) -> Iterator[tuple[str, str]]:
-    for name, harmless in _STEERING.items():
-        if _says_more(body, name, harmless):
-            yield name, "it could forbid the model its verdict; the base alias takes it"
+    for name, harmless in STEERING.items():
+        if says_more(body.get(name), harmless):
+            yield name, why_refused(name)
     if parses_reasoning:
         return
-    for name, gives_form in _FORMS.items():
+    for name, gives_form in FORMS.items():
         if body.get(name) is not None and gives_form(body[name]):
-            yield (
-                name,
-                "it leaves no place for the reasoning trace that this model owes; the base alias takes it, "
-                "and so does an engine with a reasoning parser (engine.pools, reasoning_parser)",
-            )
+            yield name, why_refused(name)
 
 
-def _says_more(body: Json, name: str, harmless: tuple[object, ...]) -> bool:
-    return body.get(name) is not None and body[name] not in harmless
+def says_more(value: Any, harmless: Iterable[object]) -> bool:
+    """Whether a parameter asks for something; `null` is as good as absent, and no number is a boolean."""
+    return value is not None and not any(
+        value == one and isinstance(value, bool) is isinstance(one, bool) for one in harmless
+    )

@@ -72,6 +72,12 @@ class Records:
         self._metrics.requests.labels("none", "aborted").inc()
         record.fields["outcome"] = "aborted"
 
+    def turn_away(self, course: Course) -> None:
+        """There is no room for its row, so nothing was begun, and it leaves none: refusals that were kept
+        would fill the disk of a gateway that refuses because it is full."""
+        self._log(course)
+        self._measure(course, course.record.elapsed_s)
+
     def close(self, course: Course) -> None:
         """The caller has what there is. Guards that only observe may still be at it: they are waited for."""
         duration_s = course.record.elapsed_s

@@ -1,7 +1,5 @@
 """POST /v1/responses: OpenAI's, plus `safety`. Nothing is kept between requests."""
 
-from typing import Any
-
 from starlette.types import Receive, Scope, Send
 
 from serve.api.answering import Exchange
@@ -13,30 +11,6 @@ from serve.door.caller import caller_of
 from serve.observe.requests import record_of
 
 PATH = "/v1/responses"
-OPERATION: dict[str, Any] = {
-    "summary": "Answer an input, plain or streamed",
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["input"],
-                    "properties": {
-                        "model": {"type": ["string", "null"]},
-                        "input": {
-                            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]
-                        },
-                        "instructions": {"type": ["string", "null"]},
-                        "stream": {"type": ["boolean", "null"]},
-                        "safety": {"type": ["object", "null"]},
-                    },
-                }
-            }
-        },
-    },
-}
-"""For the OpenAPI document."""
 
 
 async def answer_responses(scope: Scope, receive: Receive, send: Send) -> None:

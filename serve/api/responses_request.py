@@ -6,11 +6,12 @@ Nothing is kept between requests here, so whatever refers to something kept is r
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from serve.api.parameters import says_more
 from serve.errors import InvalidRequest, UnsupportedParameter
 
 Json = dict[str, Any]
 
-_REFUSED: Mapping[str, tuple[object, ...]] = {
+REFUSED: Mapping[str, tuple[object, ...]] = {
     "store": (False,),
     "background": (False,),
     "previous_response_id": (),
@@ -47,7 +48,7 @@ _ECHOED: Json = {
     "truncation": "disabled",
 }
 """Fields of a response that repeat its request, and what they are where it says nothing."""
-_LABELS = (
+LABELS = (
     "metadata",
     "safety_identifier",
     "prompt_cache_key",
@@ -56,14 +57,14 @@ _LABELS = (
 )
 """For the caller's own books: they change no reply, and no engine gets them."""
 _READ = frozenset(
-    {*_REFUSED, *_RENAMED, *_LABELS, "input", "instructions", "reasoning", "text", "tools", "tool_choice"}
+    {*REFUSED, *_RENAMED, *LABELS, "input", "instructions", "reasoning", "text", "tools", "tool_choice"}
 )
 
 
 def as_chat(body: Json) -> Json:
     """The chat request; raises InvalidRequest and UnsupportedParameter, which name the parameter."""
-    for name, harmless in _REFUSED.items():
-        if body.get(name) is not None and body[name] not in harmless:
+    for name, harmless in REFUSED.items():
+        if says_more(body.get(name), harmless):
             raise UnsupportedParameter(f"{name} is not supported here: leave it out", param=name)
     chat = {name: value for name, value in body.items() if name not in _READ}
     chat |= {new: body[old] for old, new in _RENAMED.items() if body.get(old) is not None}
@@ -96,11 +97,13 @@ def _reasoning(reasoning: Any) -> Json:
 def _text(text: Any) -> Json:
     if text is None:
         return {}
-    if not isinstance(text, dict) or not isinstance(text.get("format") or {}, dict):
+    form = text.get("format") if isinstance(text, dict) else text
+    if not isinstance(text, dict) or not isinstance(form, dict | None):
         raise InvalidRequest("text must be an object, and so must text.format", param="text")
-    if text.get("verbosity") not in (None, "medium"):
-        raise UnsupportedParameter("text.verbosity is not supported: leave it out", param="text.verbosity")
-    form = dict(text.get("format") or {"type": "text"})
+    for name, value in text.items():
+        if name != "format" and says_more(value, ("medium",) if name == "verbosity" else ()):
+            raise UnsupportedParameter(f"text.{name} is not supported: leave it out", param=f"text.{name}")
+    form = {"type": "text"} if form is None else dict(form)
     kind = form.pop("type", None)
     if kind == "text":
         return {}
@@ -111,8 +114,9 @@ def _text(text: Any) -> Json:
 
 def _tools(body: Json) -> Json:
     chat: Json = {}
-    if tools := body.get("tools"):
-        chat["tools"] = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(_list(tools, "tools"))]
+    tools = [] if body.get("tools") is None else _list(body["tools"], "tools")
+    if tools:
+        chat["tools"] = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools)]
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
         if choice.get("type") != "function" or not isinstance(choice.get("name"), str):
@@ -128,6 +132,8 @@ def _tool(tool: Any, where: str) -> Json:
         raise UnsupportedParameter(
             f"{where}: a tool{named} is not supported; functions are, which the application runs", param=where
         )
+    if not isinstance(tool.get("name"), str):
+        raise InvalidRequest(f"{where}.name must be a string", param=f"{where}.name")
     return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
 
 
@@ -165,7 +171,8 @@ class _Conversation:
         if kind == "message":
             self._add_message(item, where)
         elif kind == "reasoning":
-            self._turn()["reasoning"] = "".join(_texts(item.get("content") or [], where))
+            told = [] if item.get("content") is None else item["content"]
+            self._turn()["reasoning"] = "".join(_texts(told, where))
         elif kind == "function_call":
             self._turn().setdefault("tool_calls", []).append(_call(item, where))
         elif kind == "function_call_output":

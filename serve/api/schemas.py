@@ -21,7 +21,7 @@ class StreamOptions(BaseModel):
 class SafetyOptions(BaseModel):
     """`safety`: what a caller may ask of the trace."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     strict: StrictBool = False
     """Let the engine write nothing but a well-formed trace that cites existing clauses."""
@@ -31,8 +31,11 @@ class SafetyOptions(BaseModel):
     """How much of the trace the reply shows; all of it is scanned."""
     mode: Literal["observe", "enforce", "stricter"] | None = None
     """Stricter handling than the key demands; None: the key's."""
-    policy_in_context: Literal["auto"] | Annotated[list[str], Field(min_length=1)] | None = None
-    """Policies for the model to read before it reasons: ids or slugs, or all of them in brief."""
+    policy_in_context: Literal["auto", "categorised"] | Annotated[list[str], Field(min_length=1)] | None = (
+        None
+    )
+    """Policies for the model to read before it reasons: ids or slugs, all of them in brief (`auto`), or the
+    one that an extra call to the base model finds (`categorised`)."""
 
     @model_validator(mode="after")
     def _policies_go_with_strict(self) -> Self:

@@ -27,6 +27,8 @@ async def tokenize(request: Request) -> Response:
         return Response()
     route = route_of(body.pop("model", None), caller_of(request.scope), parts)
     check_forging(body)
+    if "messages" in body and "prompt" in body:
+        raise InvalidRequest("give a prompt or messages, and not both", param="prompt")
     if "messages" in body:
         if not isinstance(body["messages"], list):
             raise InvalidRequest("messages must be a list", param="messages")

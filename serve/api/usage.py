@@ -11,6 +11,8 @@ from typing import Any, Literal
 from policies.reply import AnswerText, Event, ReasoningText
 
 Json = dict[str, Any]
+_MOST = 2**53 - 1
+"""Beyond it readers of JSON disagree about a number."""
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
@@ -22,6 +24,8 @@ class Usage:
         """The engine's last word."""
         self._so_far: dict[int, Json] = {}
         """Its running count, by choice."""
+        self._before: Json = {}
+        """What was asked of an engine before the reply, on the caller's behalf."""
         self._pieces = 0
         self._reasoning_chars = 0
         self._answer_chars = 0
@@ -38,6 +42,10 @@ class Usage:
             self._so_far[choices[0].get("index") or 0] = usage
         else:
             self._sum = usage
+
+    def add(self, usage: Any) -> None:
+        """A call that came before the reply: the caller pays for it as well."""
+        self._before = _checked(usage) or {}
 
     def read(self, events: Sequence[Event]) -> None:
         """What the text was."""
@@ -57,22 +65,17 @@ class Usage:
     @property
     def prompt_tokens(self) -> int | None:
         """None where no engine said so."""
-        told = self._sum or next(iter(self._so_far.values()), None)
-        return int(told["prompt_tokens"]) if told else None
+        return self._with_before("prompt_tokens", self._prompt)
 
     @property
     def completion_tokens(self) -> int | None:
         """A gateway's count takes a piece for a token, which is what engines send unless they hurry."""
-        if self._sum:
-            return int(self._sum["completion_tokens"])
-        if self._so_far:
-            return sum(int(told["completion_tokens"]) for told in self._so_far.values())
-        return self._pieces or None
+        return self._with_before("completion_tokens", self._completion)
 
     @property
     def reasoning_tokens(self) -> int | None:
         """The engine's own count where it reads reasoning, else reasoning's share of the text."""
-        completion = self.completion_tokens
+        completion = self._completion
         chars = self._reasoning_chars + self._answer_chars
         if completion is None:
             return None
@@ -80,6 +83,23 @@ class Usage:
         if told.get("reasoning_tokens"):
             return int(told["reasoning_tokens"])
         return round(completion * self._reasoning_chars / chars) if chars else None
+
+    @property
+    def _prompt(self) -> int | None:
+        told = self._sum or next(iter(self._so_far.values()), None)
+        return int(told["prompt_tokens"]) if told else None
+
+    @property
+    def _completion(self) -> int | None:
+        if self._sum:
+            return int(self._sum["completion_tokens"])
+        if self._so_far:
+            return sum(int(told["completion_tokens"]) for told in self._so_far.values())
+        return self._pieces or None
+
+    def _with_before(self, name: str, own: int | None) -> int | None:
+        before = self._before.get(name)
+        return own if before is None else before + (own or 0)
 
     @property
     def _last(self) -> Json:
@@ -94,7 +114,7 @@ class Usage:
     def told(self) -> Json | None:
         """For the caller, in OpenAI's words; None where the engine did not say what the prompt took."""
         prompt, completion, reasoning = self.prompt_tokens, self.completion_tokens, self.reasoning_tokens
-        if prompt is None or completion is None:
+        if self._prompt is None or prompt is None or completion is None:
             return None
         usage = dict(self._last)
         usage |= {
@@ -120,4 +140,4 @@ def _checked(usage: Any) -> Json | None:
 
 
 def _numbers(fields: Json) -> Json:
-    return {name: value for name, value in fields.items() if type(value) is int and value >= 0}
+    return {name: value for name, value in fields.items() if type(value) is int and 0 <= value <= _MOST}

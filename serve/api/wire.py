@@ -1,11 +1,12 @@
 """JSON on the wire, as ASCII: a lone surrogate in a model's text must not break an answer."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from fastapi.responses import JSONResponse
 
-DONE = b"data: [DONE]\n\n"
+DONE_DATA: Final = "[DONE]"
+DONE: Final = f"data: {DONE_DATA}\n\n".encode()
 
 
 class AsciiResponse(JSONResponse):

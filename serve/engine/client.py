@@ -57,6 +57,8 @@ def open_session(settings: EngineSettings) -> aiohttp.ClientSession:
             total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
         ),
         headers=headers,
+        # What an engine or a balancer before it wants remembered of one caller must not be sent for the next.
+        cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 

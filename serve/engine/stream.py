@@ -20,7 +20,9 @@ _SILENT = "the engine fell silent; try again"
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _LINGER_S = 0.05
 """How long the end of a finished stream is waited for, so that its connection can be used again."""
-_BROKEN = (aiohttp.ClientError, EventTooLong, ValueError, KeyError, TypeError)
+_BROKEN = (aiohttp.ClientError, EventTooLong, ValueError, KeyError, TypeError, RecursionError)
+_JSON = json.JSONDecoder(parse_constant=lambda name: None)
+"""NaN and the infinities are no JSON: passed on, a caller could not read the whole reply for them."""
 
 
 class ReplyStream(AsyncIterator[list[Json]]):
@@ -94,8 +96,7 @@ class ReplyStream(AsyncIterator[list[Json]]):
                 if data == _DONE:
                     self._ended = True
                     break
-                # As json.loads does with bytes, less its guessing at UTF-16 and UTF-32.
-                batch.append(_checked(json.loads(data.decode("utf-8", "surrogatepass"))))
+                batch.append(_checked(_parsed(data)))
         except GatewayError as error:
             self._failure = error
         except _BROKEN as error:
@@ -114,12 +115,17 @@ class ReplyStream(AsyncIterator[list[Json]]):
             if size > _MAX_BODY_BYTES:
                 raise EventTooLong
         self._ended = True
-        return [_as_chunk(_checked(json.loads(b"".join(pieces))))]
+        return [_as_chunk(_checked(_parsed(b"".join(pieces))))]
+
+
+def _parsed(data: bytes) -> Any:
+    """As json.loads does with bytes, less its guessing at UTF-16 and UTF-32."""
+    return _JSON.decode(data.decode("utf-8", "surrogatepass"))
 
 
 def _checked(chunk: Any) -> Json:
     """An engine that fails after its status line says so in an event."""
-    if not isinstance(chunk, dict):
+    if not (isinstance(chunk, dict) and isinstance(chunk.get("choices") or [], list)):
         raise EngineFailed(_FAILED)
     error = chunk.get("error")
     if error is None:
@@ -135,8 +141,10 @@ def _as_chunk(body: Json) -> Json:
     return {**body, "choices": choices}
 
 
-def _as_delta(message: Json) -> Json:
+def _as_delta(message: Any) -> Json:
     """Calls of a whole message stand in their order, and have no `index` as those of a stream do."""
+    if not isinstance(message, dict):
+        raise EngineFailed(_FAILED)
     calls = message.get("tool_calls")
     if not calls:
         return message

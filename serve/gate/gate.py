@@ -116,11 +116,14 @@ class Gate:
         if not self.blocked:
             self._calls_under_way.add(deltas)
 
-    def end(self, trace: Trace, finish_reason: str) -> list[Out]:
-        """The reply is over, after the events of the reader's `close` were taken."""
+    def end(self, trace: Trace, finish_reason: str, beside: str = "") -> list[Out]:
+        """The reply is over, after the events of the reader's `close` were taken.
+
+        `beside`: text that would leave with it in another form; it is judged as that of tool calls is.
+        """
         self.account.finish, self.account.flags = finish_reason, trace.flags
         self._trace = trace
-        self._calls.hold.put(self._calls_under_way.spelled())
+        self._calls.hold.put("\n".join(filter(None, (self._calls_under_way.spelled(), beside))))
         for channel in self._channels:
             channel.hold.end()
         return self._advance()
@@ -268,10 +271,10 @@ class Gate:
     def _calls_left(self) -> list[Out]:
         """Their text was for guards; they leave as what they are."""
         hold = self._calls.hold
-        if not (self._calls_under_way and hold.is_sealed) or hold.is_done:
+        if hold.is_done or not hold.is_sealed:
             return []
         hold.take()
-        return [ToolCalls(self._calls_under_way.whole())]
+        return [ToolCalls(self._calls_under_way.whole())] if self._calls_under_way else []
 
     def _left(self, channel: _Channel) -> list[Out]:
         outs: list[Out] = [*channel.hold.take()]

@@ -64,9 +64,9 @@ class ObservingGate:
         self._calls.add(deltas)
         self._inner.hold_tool_calls(deltas)
 
-    def end(self, trace: Trace, finish_reason: str) -> list[Out]:
+    def end(self, trace: Trace, finish_reason: str, beside: str = "") -> list[Out]:
         """The rest: tool calls, if there are any."""
-        self._inner.end(trace, finish_reason)
+        self._inner.end(trace, finish_reason, beside)
         self.is_done = True
         outs: list[Out] = [ToolCalls(self._calls.whole())] if self._calls else []
         if outs:

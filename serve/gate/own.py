@@ -83,7 +83,7 @@ class OwnJudge:
         route = route or self.route
         if not route.version.is_aligned:
             raise Undecided(f"no aligned model judges here: {route.alias} gives no verdicts")
-        reply = _Reply(route.version.format)
+        reply = Reply(route.version.format)
         try:
             async with (
                 asyncio.timeout(self._deadline_s),
@@ -126,7 +126,7 @@ class OwnJudge:
                 yield clause.id.partition(".")[0]
 
 
-class _Reply:
+class Reply:
     """The only choice of a reply."""
 
     def __init__(self, tags: ReasoningFormat) -> None:

@@ -1,6 +1,6 @@
-"""LiteLLM's client against a gateway: chat and responses, plain and streamed; one JSON object on stdout.
+"""LiteLLM's client against a gateway: chat and responses, plain and streamed; a JSON list on stdout.
 
-    python litellm_client.py <base URL> <key> <model> <text>
+    python litellm_client.py <base URL> <key> <model> <text>...
 
 Runs in an environment of its own: LiteLLM pins another `openai` than the one used here.
 """
@@ -16,22 +16,28 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm  # type: ignore[import-not-found]
 
 
-def main(base_url: str, key: str, model: str, text: str) -> None:
-    """Ask four times, and tell what was read."""
+def main(base_url: str, key: str, model: str, *texts: str) -> None:
+    """Ask for each text in four ways, and tell what was read."""
     asked = {"model": f"openai/{model}", "api_base": base_url, "api_key": key, "num_retries": 0}
+    sys.stdout.write(json.dumps([_ask(text, asked) for text in texts]) + "\n")
+
+
+def _ask(text: str, asked: dict[str, Any]) -> dict[str, Any]:
     messages = [{"role": "user", "content": text}]
-    plain = litellm.completion(messages=messages, **asked).choices[0]
-    streamed = _chat(litellm.completion(messages=messages, stream=True, **asked))
+    plain = litellm.completion(messages=messages, **asked)
+    counted = {"stream": True, "stream_options": {"include_usage": True}}
+    streamed = _chat(litellm.completion(messages=messages, **counted, **asked))
     response = litellm.responses(input=text, **asked)
     events = list(litellm.responses(input=text, stream=True, **asked))
-    types = [str(event.type) for event in events]
-    told = {
-        "chat": _choice(plain),
+    return {
+        "chat": {**_choice(plain.choices[0]), "usage": _usage(plain.usage)},
         "chat_streamed": streamed,
         "responses": _response(response),
-        "responses_streamed": {"types": types, **_response(events[-1].response)},
+        "responses_streamed": {
+            "types": [str(event.type) for event in events],
+            **_response(events[-1].response),
+        },
     }
-    sys.stdout.write(json.dumps(told) + "\n")
 
 
 def _choice(choice: Any) -> dict[str, Any]:
@@ -44,9 +50,17 @@ def _choice(choice: Any) -> dict[str, Any]:
     }
 
 
+def _usage(usage: Any) -> list[int]:
+    counted = usage if isinstance(usage, dict) else usage.model_dump()
+    names = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
+    return [next(counted[name] for name in pair if counted.get(name) is not None) for pair in names]
+
+
 def _chat(chunks: Any) -> dict[str, Any]:
     told: dict[str, Any] = {"content": "", "refusal": "", "reasoning": "", "finish": None}
     for chunk in chunks:
+        if getattr(chunk, "usage", None):
+            told["usage"] = _usage(chunk.usage)
         for choice in chunk.choices:
             told["content"] += choice.delta.content or ""
             told["refusal"] += getattr(choice.delta, "refusal", None) or ""
@@ -61,6 +75,7 @@ def _response(response: Any) -> dict[str, Any]:
         "status": response.status,
         "text": "".join(getattr(part, "text", None) or "" for part in parts),
         "refusal": "".join(getattr(part, "refusal", None) or "" for part in parts),
+        "usage": _usage(response.usage),
     }
 
 

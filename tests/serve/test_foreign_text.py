@@ -1,12 +1,15 @@
 """Claims about text that is not the model's: whatever it spells, it never becomes part of a trace."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes.scripted_engine import PLAIN_REPLY, Scripted
 from tests.serve.gateways import ALIAS, REFUSAL, Gateway, ask
+from tests.serve.guarded import guarded_gateway, tell
 
 Message = dict[str, Any]
 
@@ -48,6 +51,41 @@ def tool(text: str) -> list[Message]:
     return [ASKED, called, {"role": "tool", "tool_call_id": "1", "name": text, "content": text}]
 
 
+def earlier_call(text: str) -> list[Message]:
+    call = {
+        "id": text,
+        "type": "function",
+        "function": {"name": "look", "arguments": json.dumps({"at": text})},
+    }
+    called: Message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    return [ASKED, called, {"role": "tool", "tool_call_id": text, "content": "A cat."}]
+
+
+def earlier_refusal(text: str) -> list[Message]:
+    part = {"type": "refusal", "refusal": text}
+    return [ASKED, {"role": "assistant", "content": [part], "refusal": text}, ASKED]
+
+
+CONVERSATIONS = (
+    user_text,
+    user_part,
+    earlier_answer,
+    earlier_reasoning,
+    earlier_call,
+    earlier_refusal,
+    last_answer,
+    name_of_the_user,
+    system,
+    tool,
+)
+
+
+@pytest.fixture(scope="module")
+def enforcing(bundle: Path) -> Iterator[Gateway]:
+    with guarded_gateway(bundle) as gateway:
+        yield gateway
+
+
 def safety_of(gateway: Gateway, reply: str, messages: list[Message]) -> tuple[Any, Any]:
     """The `safety` object of the plain answer and of the streamed one."""
     gateway.engine.enqueue(Scripted(reply), Scripted(reply))
@@ -58,24 +96,28 @@ def safety_of(gateway: Gateway, reply: str, messages: list[Message]) -> tuple[An
 
 
 @pytest.mark.parametrize("reply", [PLAIN_REPLY, REFUSAL, "No trace here.", "<think>\n[visual] Cut"])
-@pytest.mark.parametrize(
-    "conversation",
-    [
-        user_text,
-        user_part,
-        earlier_answer,
-        earlier_reasoning,
-        last_answer,
-        name_of_the_user,
-        system,
-        tool,
-    ],
-)
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
 def test_safety_is_what_the_engine_wrote_whatever_the_conversation_holds(
     gateway: Gateway, conversation: Any, reply: str
 ) -> None:
     expected, _ = safety_of(gateway, reply, [ASKED])
     assert safety_of(gateway, reply, conversation(FORGED)) == (expected, expected)
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_forged_trace_opens_no_gate(enforcing: Gateway, conversation: Any, stream: bool) -> None:
+    """An answer without a trace owes its own; one that refused does not comply on the caller's word."""
+    complies = REFUSAL.partition("</think>")[0] + "</think>\nSure! Here is how: first, do this."
+    replies = (PLAIN_REPLY, "Sure, here it is.", complies)
+    enforcing.engine.enqueue(*map(Scripted, replies))
+    passed, without, against = (
+        tell(enforcing, stream=stream, messages=conversation(FORGED)) for _ in replies
+    )
+    assert passed.answer == "A cat sits on a sofa."
+    assert without.is_withheld
+    assert against.is_replaced
+    assert without.answer == against.answer == ""
 
 
 def test_a_forged_trace_reaches_the_engine_as_the_callers_words(gateway: Gateway) -> None:

@@ -1,7 +1,8 @@
 """Claims about merged weights of LLaVA-CoT's form: a real Mllama, served by `transformers serve`.
 
 The checkpoint is tiny and learns two replies by heart, so what it says is known to the letter. Everything
-between it and the reader is real: its template and picture processing, the server, the wire, the pool.
+between it and the reader is real: its template and picture processing, the server, the wire, the pool; and
+between it and a caller the whole gateway.
 """
 
 import asyncio
@@ -37,7 +38,9 @@ from serve.errors import UnsupportedParameter
 from serve.observe.metrics import Metrics
 from serve.settings import Settings
 from tests.align.tiny_bases import tiny_base
-from tests.serve.gateways import PATIENCE_S, eventually
+from tests.fakes.scripted_engine import ScriptedEngine
+from tests.serve.gateways import PATIENCE_S, Gateway, eventually, running_gateway
+from tests.serve.guarded import FORBIDDEN, GUARD, Told, tell
 from tests.serve.programs import listens
 
 pytestmark = [
@@ -49,6 +52,7 @@ pytestmark = [
 ]
 
 COT = FORMATS["llava_cot"]
+ALIAS = "llava-cot"
 GOOD = "What is this?"
 PLANTED = "What else is there?"
 REPLIES = {
@@ -60,7 +64,7 @@ REPLIES = {
     ),
     PLANTED: (
         "<SUMMARY>[textual] The request asks what else.</SUMMARY>\n"
-        "<CAPTION>[visual] The picture shows a FORBIDDEN-WORD.</CAPTION>\n"
+        f"<CAPTION>[visual] The picture shows a {FORBIDDEN}.</CAPTION>\n"
         "<REASONING>[visual] Nothing else is there.\nVerdict: comply</REASONING>\n"
         "<CONCLUSION>Nothing else.</CONCLUSION>"
     ),
@@ -163,17 +167,21 @@ class Opened:
 
     def call(self, question: str, *, whole: bool = False, **payload: Any) -> Call:
         fields = {"messages": messages(question), "temperature": 0, "max_tokens": 400, **payload}
-        return Call(self.registry.resolve("llava-cot"), fields, whole, "req-1", b"")
+        return Call(self.registry.resolve(ALIAS), fields, whole, "req-1", b"")
+
+
+def settings_for(server: str, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "engine": {"pools": [{"name": "cot", "kind": "transformers", "urls": [server]}]},
+        "models": [{"alias": ALIAS, "pool": "cot", "reasoning_format": "llava_cot"}],
+        "ledger": {"enabled": False},
+    }
+    return Settings(**(values | changes))
 
 
 @asynccontextmanager
 async def opened(server: str) -> AsyncIterator[Opened]:
-    values: dict[str, Any] = {
-        "engine": {"pools": [{"name": "cot", "kind": "transformers", "urls": [server]}]},
-        "models": [{"alias": "llava-cot", "pool": "cot", "reasoning_format": "llava_cot"}],
-        "ledger": {"enabled": False},
-    }
-    settings = Settings(**values)
+    settings = settings_for(server)
     registry = build_registry(settings, load_catalog())
     metrics = Metrics(CollectorRegistry())
     async with (
@@ -224,6 +232,31 @@ async def test_llava_cots_four_sections_are_read_from_a_real_mllama(
         assert len([text for text in heard.texts if text]) > 10
         assert heard.chunks[-1]["choices"][0]["finish_reason"] == "stop"
         assert heard.chunks[-1]["usage"]["completion_tokens"] > 50
+
+
+@pytest.fixture(scope="module")
+def gateway(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The whole gateway, with a forbidden word."""
+    settings = settings_for(server, guards=[GUARD], state_dir=tmp_path_factory.mktemp("state"))
+    with running_gateway(settings, ScriptedEngine()) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_real_mllama_must_not_say_is_withheld_and_the_rest_arrives(
+    gateway: Gateway, stream: bool
+) -> None:
+    def ask(question: str) -> Told:
+        sampling: dict[str, Any] = {"temperature": 0, "max_tokens": 400}
+        return tell(gateway, stream=stream, model=ALIAS, messages=messages(question), **sampling)
+
+    withheld, passed = ask(PLANTED), ask(GOOD)
+    assert withheld.is_withheld
+    assert not withheld.holds(FORBIDDEN)
+    assert "The picture shows" not in withheld.reasoning, "the step that holds it stays whole behind the gate"
+    assert withheld.answer == ""
+    assert (passed.answer, passed.refusal, passed.error) == ("It is a square.", "", None)
+    assert "[visual] The picture shows a square." in passed.reasoning
 
 
 async def test_every_parameter_that_is_said_to_work_is_taken_by_the_server(server: str) -> None:

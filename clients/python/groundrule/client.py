@@ -28,8 +28,9 @@ Mode = Literal["observe", "enforce", "stricter"]
 """How a reply is handled; a request may ask for more than its key demands, never for less."""
 TraceShown = Literal["full", "steps", "none"]
 """How much of the reasoning a reply tells."""
-PoliciesInContext = Literal["auto"] | Sequence[str]
-"""Ids or slugs, or the names of all, of which the model finds the one that applies."""
+PoliciesInContext = Literal["auto", "categorised"] | Sequence[str]
+"""Ids or slugs; or the names of all, of which the model finds the one that applies (`auto`); or the one that
+the gateway finds by an extra call (`categorised`)."""
 
 
 class NotGroundruleError(Exception):

@@ -1,0 +1,105 @@
+"""Failures as callers meet them: read off the tree of `serve.errors`, so that no code can be missing here."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from serve.api.shapes.schema import STRING, Json, closed, only, or_null, ref, told
+from serve.errors import EngineRejected, GatewayError
+
+_MEANINGS: Final[Mapping[int, str]] = {
+    400: "The request cannot be answered as it is; `param` names what to change.",
+    401: "No key, or not one of ours.",
+    403: "The key does not open this part of the API.",
+    404: "No such model, or none that this key may use.",
+    408: "The body took too long.",
+    413: "The body is larger than this gateway reads, or than the engine takes.",
+    415: "The body is neither plain nor compressed by gzip or deflate.",
+    422: "The engine refused the request.",
+    429: "The key, or the engine, has done what it may for now.",
+    500: "A bug of ours; the request id finds it in the log.",
+    503: "Not now: overloaded, stopping, or without an engine.",
+    504: "The engine fell silent.",
+}
+_ENGINES: Final = (400, 413, 422, 429)
+"""Statuses with which an engine refuses what a caller can mend; they are passed on."""
+TOO_LONG: Final = "context_length_exceeded"
+
+ASKED: Final = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+"""Of an operation that asks an engine."""
+LOOKED_UP: Final = (400, 401, 404, 413, 415, 429, 500, 503)
+"""Of one that only says what there is, behind the door."""
+OPEN: Final = (400, 413, 415, 500)
+"""Of one without a key."""
+
+
+def _codes(status: int | None = None) -> list[str]:
+    codes = {error.code for error in _tree(GatewayError) if status in (None, error.status)}
+    if status is None or status in _ENGINES:
+        codes |= {EngineRejected.code, TOO_LONG}
+    return sorted(codes)
+
+
+def _tree(root: type[GatewayError]) -> Iterator[type[GatewayError]]:
+    yield root
+    for error in root.__subclasses__():
+        yield from _tree(error)
+
+
+SCHEMAS: Final[Mapping[str, Json]] = {
+    "Error": closed(
+        {
+            "error": closed(
+                {
+                    "message": told(STRING, "What the caller can do; never holds prompt text."),
+                    "type": told(only(*sorted({error.type for error in _tree(GatewayError)})), "The family."),
+                    "param": told(or_null(STRING), "The parameter that is wrong, where it is one."),
+                    "code": told(only(*_codes()), "The failure, for programs."),
+                }
+            )
+        },
+        description="Every failure: as a body before the first byte of a reply, as its last event after it.",
+        examples=[
+            {
+                "error": {
+                    "message": "n: at most 4 choices may be asked for",
+                    "type": "invalid_request_error",
+                    "param": "n",
+                    "code": "invalid_request",
+                }
+            }
+        ],
+    )
+}
+HEADERS: Final[Mapping[str, Json]] = {
+    "RequestId": {
+        "description": "The caller's own `x-request-id` where it had one, else a new one.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    },
+    "RetryAfter": {"description": "Seconds, where it is known.", "schema": {"type": "integer", "minimum": 1}},
+    "Challenge": {"description": "RFC 9110.", "required": True, "schema": {"const": "Bearer"}},
+}
+
+
+def header(name: str) -> Json:
+    """One of `HEADERS`."""
+    return {"$ref": f"#/components/headers/{name}"}
+
+
+def responses(statuses: Iterable[int]) -> Json:
+    """An operation's failures, by status."""
+    return {str(status): _response(status) for status in statuses}
+
+
+def _response(status: int) -> Json:
+    headers = {"x-request-id": header("RequestId")}
+    if status == 401:
+        headers["www-authenticate"] = header("Challenge")
+    if status in (429, 503):
+        headers["retry-after"] = header("RetryAfter")
+    codes = ", ".join(f"`{code}`" for code in _codes(status))
+    return {
+        "description": f"{_MEANINGS[status]} Codes: {codes}.",
+        "headers": headers,
+        "content": {"application/json": {"schema": ref("Error")}},
+    }
