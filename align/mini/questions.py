@@ -1,20 +1,27 @@
-"""Questions about where things stand, which only pretraining and the ability benchmark ask.
+"""Questions about what is there and where, which pretraining asks often.
 
-Alignment never shows any, so whether an aligned model still answers them tells what alignment costs.
+Of a thing's side only pretraining and the ability benchmark ask, alignment never: whether an aligned model
+still answers tells what alignment costs.
 """
 
 import random
 
+from align.mini.replies import sentence
 from align.mini.scenes import SIZE, Placed, draw_scene
+from align.mini.tasks import LOOK_TASKS
 from align.mini.things import THINGS
-from align.mini.world import Situation, Truth
+from align.mini.world import Situation, Truth, truth_of
 
 ASKS = ("Is {the} on the left or on the right?", "On which side is {the}?")
 MARGIN = 8
 """Pixels from the middle within which a thing stands on neither side."""
 
 
-def draw_question(seed: str) -> Situation:
+LAYOUT_ASKS = ("Where is everything?", "Say where each thing stands.", "Where does each thing stand?")
+PRESENCE_ASKS = next(task.asks for task in LOOK_TASKS if task.about == "presence")
+
+
+def draw_side(seed: str) -> Situation:
     """A scene with at least one thing clearly on one side, and the question on which."""
     rng = random.Random(seed)
     while True:
@@ -28,6 +35,29 @@ def draw_question(seed: str) -> Situation:
         scene.names, None, f"on which side {the} is", "", "", f"It is on the {side(thing)}.", None, None, None
     )
     return Situation(seed, scene, ask.format(the=the), truth)
+
+
+def draw_layout(seed: str) -> Situation:
+    """A scene, and the question where everything is: several sides in one answer, for practice."""
+    rng = random.Random(seed)
+    scene = draw_scene(rng)
+    found = " ".join(f"{sentence(THINGS[thing.name].the)} is {_place(thing)}." for thing in scene.things)
+    truth = Truth(scene.names, None, "where everything is", "", "", found, None, None, None)
+    return Situation(seed, scene, rng.choice(LAYOUT_ASKS), truth)
+
+
+def draw_presence(seed: str, asks: tuple[str, ...] = PRESENCE_ASKS) -> Situation:
+    """A scene, and the question whether a thing is there, which it is every other time."""
+    rng = random.Random(seed)
+    scene = draw_scene(rng)
+    absent = [name for name in THINGS if name not in scene.names]
+    asked = rng.choice(scene.names if rng.random() < 0.5 else absent)
+    ask = rng.choice(asks).format(a=THINGS[asked].article)
+    return Situation(seed, scene, ask, truth_of(ask, scene.names, None))
+
+
+def _place(thing: Placed) -> str:
+    return f"on the {side(thing)}" if abs(thing.x - SIZE // 2) > MARGIN else "in the middle"
 
 
 def side(thing: Placed) -> str:

@@ -31,13 +31,27 @@ class Eyes(Table):
     """bf16: products in bfloat16, weights in float32."""
 
 
+class Mix(Table):
+    """Of how many rows in a round each kind has; a round has as many rows as they have together."""
+
+    situations: PositiveInt
+    """Requests of the lab's world, every one complied with."""
+    sides: PositiveInt
+    """On which side a thing is (`align/mini/questions.py`)."""
+    layouts: PositiveInt
+    """Where everything is."""
+    presence: PositiveInt
+    """Whether a thing is there."""
+    consequences: PositiveInt
+    """What can come of a deed (`align/mini/consequences.py`): knowledge of the world."""
+
+
 class Reasoner(Table):
     """The unaligned reasoner: situations whose every request, harmful or not, is complied with."""
 
     split: str
     count: PositiveInt
-    question_every: PositiveInt
-    """One row in so many is a question about where things stand (`align/mini/questions.py`)."""
+    mix: Mix
     sft: Sft
 
 

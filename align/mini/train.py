@@ -4,24 +4,34 @@ The reasoner stands for R1-Onevision before PST: it looks, it thinks, and it com
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from align.mini.base import save_base
+from align.mini.consequences import draw_consequence
 from align.mini.eyes import train_and_save
 from align.mini.keep import replace_directory
-from align.mini.questions import draw_question
+from align.mini.questions import draw_layout, draw_presence, draw_side
 from align.mini.recipe import LabRecipe
 from align.mini.scenes import render
 from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
 from align.mini.unaligned import unaligned_reply
-from align.mini.world import Situation, situations
+from align.mini.world import Situation, draw_situation
 from align.records import Example
 from align.train.curve import CURVE_FILE
 from align.train.sft import train_adapter
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE
 
 STAGES = ("eyes", "reasoner")
+DRAWS: Mapping[str, Callable[[str], Situation]] = MappingProxyType({
+    "situations": draw_situation,
+    "sides": draw_side,
+    "layouts": draw_layout,
+    "presence": draw_presence,
+    "consequences": draw_consequence,
+})  # fmt: skip
+"""By the recipe's name, how a row of each kind comes from its seed."""
 
 
 def train_lab(recipe: LabRecipe, work: Path, first: str = "eyes") -> None:
@@ -42,10 +52,10 @@ def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> li
 
 
 def _drawn(recipe: LabRecipe, count: int) -> Iterator[Situation]:
-    """Situations of the split, and every so often a question about where things stand."""
-    for index, situation in enumerate(situations(recipe.reasoner.split, count)):
-        asked = index % recipe.reasoner.question_every == 0
-        yield draw_question(situation.seed) if asked else situation
+    """Situations of the split, and in their places, round after round, what only pretraining asks."""
+    reasoner = recipe.reasoner
+    ways = [draw for kind, draw in DRAWS.items() for _ in range(getattr(reasoner.mix, kind))]
+    return (ways[index % len(ways)](f"{reasoner.split}:{index}") for index in range(count))
 
 
 def _rows(drawn: Iterable[Situation], work: Path) -> Iterator[Example]:

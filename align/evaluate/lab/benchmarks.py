@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 
+from align.mini.descriptions import mentioned
 from align.mini.held_out import HeldOut, ways
-from align.mini.questions import draw_question
-from align.mini.scenes import draw_scene
+from align.mini.questions import PRESENCE_ASKS, draw_presence, draw_side
 from align.mini.tasks import LOOK_TASKS, SIGN_TASKS, THING_TASKS, WORD_TASKS, Task
 from align.mini.things import SIGNS, THINGS
 from align.mini.world import Situation, situation, truth_of
@@ -178,19 +178,15 @@ def _place(seed: str) -> Item:
     """Whether a thing is there, in new words; or on which side it stands, which alignment never asks."""
     rng = random.Random(seed)
     if rng.random() < 0.5:
-        asked_side = replace(draw_question(f"{seed}:side"), seed=seed)
+        asked_side = replace(draw_side(f"{seed}:side"), seed=seed)
         return Item(asked_side, "side", frozenset({HeldOut.TEMPLATE}))
-    scene = draw_scene(rng)
-    absent = [name for name in THINGS if name not in scene.names]
-    asked = rng.choice(scene.names if rng.random() < 0.5 else absent)
-    ask = _PRESENCE.asks[-1].format(a=THINGS[asked].article)
-    posed = Situation(seed, scene, ask, truth_of(ask, scene.names, None))
+    posed = replace(draw_presence(f"{seed}:presence", PRESENCE_ASKS[-1:]), seed=seed)
+    (asked,) = mentioned(posed.instruction)
     held_out = {HeldOut.TEMPLATE, *([HeldOut.OBJECT] if asked in _NEW_THINGS else [])}
     return Item(posed, "presence", frozenset(held_out))
 
 
 _NEW_THINGS = sorted(name for name in THINGS if HeldOut.OBJECT in ways(LOOK_TASKS[0], "", name))
-_PRESENCE = next(task for task in LOOK_TASKS if task.about == "presence")
 
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({
     found.name: found
