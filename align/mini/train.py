@@ -48,10 +48,10 @@ def train_lab(recipe: LabRecipe, work: Path, first: str = "eyes") -> None:
 
 def reasoner_rows(recipe: LabRecipe, work: Path, count: int | None = None) -> list[Example]:
     """What the reasoner learns from, or the first `count` rows of it; pictures are written below `work`."""
-    return list(_rows(_drawn(recipe, count or recipe.reasoner.count), work))
+    return list(_rows(drawn(recipe, count or recipe.reasoner.count), work))
 
 
-def _drawn(recipe: LabRecipe, count: int) -> Iterator[Situation]:
+def drawn(recipe: LabRecipe, count: int) -> Iterator[Situation]:
     """Situations of the split, and in their places, round after round, what only pretraining asks."""
     reasoner = recipe.reasoner
     ways = [draw for kind, draw in DRAWS.items() for _ in range(getattr(reasoner.mix, kind))]
