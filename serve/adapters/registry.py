@@ -82,6 +82,12 @@ class Registry:
         return Route(model, version)
 
     @property
+    def first(self) -> Route:
+        """What the default alias stands for; where nothing is aligned, the first of all names."""
+        alias = self.default_alias if self.default_alias in self.aliases else next(iter(self.aliases))
+        return self.resolve(alias)
+
+    @property
     def adapters(self) -> tuple[Version, ...]:
         """Every distinct adapter, in the order of the settings."""
         distinct = {(v.pool, v.engine_name): v for v in self.aliases.values() if v.bundle}

@@ -67,7 +67,7 @@ class OwnJudge:
         self, engines: Engines, registry: Registry, catalog: Catalog, options: GuardrailSettings
     ) -> None:
         """Raises UnknownModel for an alias that the settings name and nobody serves."""
-        self.route = registry.resolve(options.alias or registry.default_alias)
+        self.route = registry.resolve(options.alias) if options.alias else registry.first
         self.judges_responses = options.judge_responses
         self._engines = engines
         self._catalog = catalog

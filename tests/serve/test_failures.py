@@ -239,3 +239,12 @@ def test_many_callers_at_once_get_their_own_replies(gateway: Gateway) -> None:
     for thread in threads:
         thread.join()
     assert answers == [200] * 20
+
+
+def test_a_gateway_of_base_models_alone_answers_and_judges_nothing(start: Start) -> None:
+    with start(adapters=[]) as gateway:
+        answer = gateway.post(ask() | {"model": "base"})
+        judged = httpx.post(f"{gateway.url}/v1/moderations", json={"input": "Some text."}, timeout=PATIENCE_S)
+    assert answer.status_code == 200
+    assert (judged.status_code, judged.json()["error"]["code"]) == (503, "undecided")
+    assert "base gives no verdicts" in judged.json()["error"]["message"]
