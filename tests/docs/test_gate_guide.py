@@ -108,10 +108,10 @@ def test_sizes_are_those_of_the_code() -> None:
 
 def refused() -> set[str]:
     tables: tuple[Any, ...] = (
-        parameters._FORGING,
-        parameters._UNREAD,
-        parameters._STEERING,
-        parameters._FORMS,
+        parameters.FORGING,
+        parameters.UNREAD,
+        parameters.STEERING,
+        parameters.FORMS,
     )
     return {name for table in tables for name in table} | STREAM_OPTIONS | {"logprobs"}
 
