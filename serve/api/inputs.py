@@ -79,7 +79,7 @@ class InputGuards:
         waiting: list[tuple[bytes, asyncio.Future[Ruling]]] = []
         for digest, excerpt in self._unknown(inputs):
             ruling = self._panel.examine(excerpt, about)
-            if isinstance(ruling, asyncio.Future):
+            if not isinstance(ruling, Ruling):
                 waiting.append((digest, ruling))
                 check.asked.append(ruling)
                 continue

@@ -51,7 +51,7 @@ def test_the_sizes_are_the_papers() -> None:
         ("mini-spa", 7),
         ("mini-aware", 140),
         ("mini-vqa", 73),
-        ("mini-gqa", 133),
+        ("mini-gqa", 134),
     ],
 )
 def test_few_requests_are_asked_over_many_pictures(name: str, distinct: int) -> None:

@@ -11,10 +11,13 @@ import pytest
 
 from serve.settings import ENV_PREFIX, Settings
 from tests.fakes.scripted_engine import ScriptedEngine
+from tests.serve.databases import database_url, postgres
 from tests.serve.gateways import Gateway, running_gateway, write_bundle
 from tests.serve.programs import Program, running_program
 
-NewSettings = Callable[..., Settings]
+__all__ = ["database_url", "postgres"]
+"""Fixtures from elsewhere; here, so that PostgreSQL starts once, whoever asks for it."""
+
 Start = Callable[..., AbstractContextManager[Gateway]]
 
 

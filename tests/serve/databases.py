@@ -1,6 +1,6 @@
 """Databases for the tests: SQLite in a file, and a real PostgreSQL without installing one.
 
-A test module that imports the fixtures `postgres` and `database_url` from here runs on both.
+A test that takes the fixture `database_url` runs on both.
 """
 
 import asyncio

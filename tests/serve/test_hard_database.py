@@ -17,10 +17,9 @@ from pydantic import SecretStr
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.serve.audited import added_keys, headers_of, measured
 from tests.serve.conftest import settings_for
-from tests.serve.databases import Postgres, fetch, postgres
+from tests.serve.databases import Postgres, fetch
 from tests.serve.gateways import PATIENCE_S, ask, eventually, running_gateway
 
-__all__ = ["postgres"]
 PER_SECOND = 20
 IN_TIME_S = 4.0
 """Half of the shortest outage: who waits for the database, or for a connection to it, waits longer."""

@@ -21,9 +21,7 @@ from serve.ledger.keys import open_key_store
 from serve.ledger.tables import KEYS
 from serve.settings import Settings
 from tests.serve.audit_rows import audit_settings
-from tests.serve.databases import database_url, fetch, postgres
-
-__all__ = ["database_url", "postgres"]
+from tests.serve.databases import fetch
 
 Command = Callable[..., str]
 

@@ -22,9 +22,8 @@ from serve.ledger.tables import METADATA
 from serve.observe.metrics import Metrics
 from serve.settings import Settings, SettingsError
 from tests.serve.audit_rows import AWAY, audit_settings, interaction, new_metrics, rows_counted
-from tests.serve.databases import database_url, fetch, postgres
+from tests.serve.databases import fetch
 
-__all__ = ["database_url", "postgres"]
 pytestmark = pytest.mark.anyio
 DAY_S = 86_400
 ASKED = "what the caller asked"

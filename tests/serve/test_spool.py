@@ -24,10 +24,9 @@ from serve.ledger.shipper import Shipper
 from serve.ledger.spool import Spool, backlog, prepare, segments
 from serve.settings import Settings
 from tests.serve.audit_rows import audit_settings, interaction, new_metrics, rows_counted
-from tests.serve.databases import database_url, fetch, postgres
+from tests.serve.databases import fetch
 from tests.serve.programs import ROOT
 
-__all__ = ["database_url", "postgres"]
 pytestmark = pytest.mark.anyio
 
 # A gateway that is killed as soon as it has answered; its database is away.
