@@ -65,7 +65,7 @@ class _Channel:
     @property
     def ruling(self) -> asyncio.Future[Ruling] | None:
         """Whose ruling is waited for."""
-        return self.asked if isinstance(self.asked, asyncio.Future) else None
+        return self.asked if asyncio.isfuture(self.asked) else None
 
 
 class Gate:
