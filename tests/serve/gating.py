@@ -58,7 +58,8 @@ _HIDDEN = re.compile(f"[{INVISIBLE}]")
 
 def later() -> asyncio.Future[Ruling]:
     """A ruling that is not there yet."""
-    return asyncio.Future(loop=LOOP)
+    # Not asyncio.Future: a library may have put another class in its place (nest_asyncio does).
+    return asyncio.futures._PyFuture(loop=LOOP)  # type: ignore[attr-defined, no-any-return]
 
 
 @dataclass

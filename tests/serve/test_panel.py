@@ -168,7 +168,7 @@ async def test_words_object_before_anybody_is_asked(server: ScriptedGuard, metri
         ruling = panel.examine(excerpt("A FORBIDDEN word"), ABOUT)
         assert isinstance(ruling, Ruling)
         assert (ruling.blocks, ruling.guard) == (True, "words")
-        assert isinstance(panel.examine(excerpt("Another word"), ABOUT), asyncio.Future)
+        assert asyncio.isfuture(panel.examine(excerpt("Another word"), ABOUT))
     assert not server.history
 
 
@@ -216,7 +216,7 @@ async def test_a_caller_who_leaves_takes_the_question_along(server: ScriptedGuar
     server.usual = Told(SAFE, stalls=True)
     async with opened(metrics, endpoint(server)) as panel:
         asking = panel.examine(excerpt(), ABOUT)
-        assert isinstance(asking, asyncio.Future)
+        assert asyncio.isfuture(asking)
         await _until(lambda: bool(server.history))
         asking.cancel()
         await _until(lambda: server.history[0].left)
@@ -253,7 +253,7 @@ async def test_one_excerpt_a_channel_is_out_at_a_time(server: ScriptedGuard, met
             hold.put("0123456789")
             assert hold.due() is first
         assert not hold.take()
-        assert isinstance(ruling, asyncio.Future)
+        assert asyncio.isfuture(ruling)
         assert not (await ruling).blocks
         hold.clear(first)
         second = hold.due()
