@@ -26,6 +26,7 @@ def installed() -> Path:
         raise CouldNotRun(str(error)) from error
 
 
+@contextmanager
 def pass_through(site: Site) -> Iterator[Target]:
     """Thirty lines of FastAPI and aiohttp."""
 
