@@ -63,6 +63,8 @@ class Benchmark(_Frozen):
     unscored: int
     rate: Interval | None
     """Over the scored samples; None where too many were unscored."""
+    distinct: int | None = None
+    """Requests that differ, which the interval is as wide as; None where it is not known."""
 
 
 class ReportCard(_Frozen):

@@ -44,6 +44,12 @@ def _benchmarks(results: Results, model: str) -> dict[str, tuple[Benchmark, ...]
     found: dict[str, list[Benchmark]] = defaultdict(list)
     for rate in results.rates:
         if rate.model == model:
-            line = Benchmark(measure=rate.measure, n=rate.n, unscored=rate.unscored, rate=rate.rate)
+            line = Benchmark(
+                measure=rate.measure,
+                n=rate.n,
+                unscored=rate.unscored,
+                rate=rate.rate,
+                distinct=rate.distinct,
+            )
             found[rate.task].append(line)
     return {task: tuple(lines) for task, lines in found.items()}

@@ -529,6 +529,7 @@ def test_what_was_measured_stands_in_the_bundles_report_card(tmp_path: Path, mod
     (line,) = after.report_card.benchmarks["lamps"]
     told = rate(tmp_path, "pst")
     assert (line.measure, line.n, line.unscored, line.rate) == ("harm.whole", 2, 0, told.rate)
+    assert line.distinct == told.distinct is not None
     assert after.served_name == before.served_name
     assert after.report_card.model_copy(update={"benchmarks": {}}) == before.report_card
 
