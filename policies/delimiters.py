@@ -6,6 +6,7 @@ Knows tags and nothing of what stands between them. Holds back at most one unfin
 import re
 from collections.abc import Iterator
 from enum import Enum, auto
+from functools import cache
 from typing import NamedTuple
 
 from policies.formats import ReasoningFormat
@@ -44,20 +45,28 @@ _WITHOUT_REASONING_YET = (_Place.START, _Place.BETWEEN)
 _ANSWERING = (_Place.AFTER, _Place.ANSWER, _Place.WRAPPED, _Place.TAIL)
 
 
+class _Tags:
+    """What is looked for of one format."""
+
+    def __init__(self, reasoning_format: ReasoningFormat) -> None:
+        tags = reasoning_format.delimiters
+        self.openings = {section.opening: number for number, section in enumerate(reasoning_format.reasoning)}
+        self.whole = re.compile("|".join(map(re.escape, tags)))
+        self.beginning = re.compile(f"[{re.escape(''.join(tag[0] for tag in tags))}]")
+        self.unfinished = {tag[:length] for tag in tags for length in range(1, len(tag))}
+        self.longest_unfinished = max(map(len, tags)) - 1
+
+
+_tags_of = cache(_Tags)
+
+
 class Splitter:
     """Incremental: `feed` pieces of any size, then `close`."""
 
     def __init__(self, reasoning_format: ReasoningFormat) -> None:
         self.flags: set[Flag] = set()
         self._format = reasoning_format
-        self._openings = {
-            section.opening: number for number, section in enumerate(reasoning_format.reasoning)
-        }
-        self._delimiter = re.compile("|".join(re.escape(tag) for tag in reasoning_format.delimiters))
-        self._unfinished = {
-            tag[:length] for tag in reasoning_format.delimiters for length in range(1, len(tag))
-        }
-        self._longest = max(len(tag) for tag in reasoning_format.delimiters) - 1
+        self._tags = _tags_of(reasoning_format)
         self._place = _Place.SECTION if reasoning_format.prefilled else _Place.START
         self._section = 0
         self._pristine = reasoning_format.prefilled
@@ -67,7 +76,7 @@ class Splitter:
         """Parts of what has arrived; an unfinished tag at the end waits for the next piece."""
         text = self._held + piece
         start = 0
-        for found in self._delimiter.finditer(text):
+        for found in self._tags.whole.finditer(text):
             yield from self._on_text(text[start : found.start()])
             yield from self._on_tag(found.group())
             start = found.end()
@@ -87,9 +96,10 @@ class Splitter:
             yield Part(Kind.REASONING_END)
 
     def _safe_end(self, text: str, start: int) -> int:
-        for length in range(min(self._longest, len(text) - start), 0, -1):
-            if text[-length:] in self._unfinished:
-                return len(text) - length
+        tags = self._tags
+        for found in tags.beginning.finditer(text, max(start, len(text) - tags.longest_unfinished)):
+            if text[found.start() :] in tags.unfinished:
+                return found.start()
         return len(text)
 
     def _on_text(self, text: str) -> Iterator[Part]:
@@ -115,8 +125,8 @@ class Splitter:
     def _on_tag(self, tag: str) -> Iterator[Part]:
         answer = self._format.answer
         pristine, self._pristine = self._pristine, False
-        if self._place in _WITHOUT_REASONING_YET and tag in self._openings:
-            self._open(self._openings[tag])
+        if self._place in _WITHOUT_REASONING_YET and tag in self._tags.openings:
+            self._open(self._tags.openings[tag])
         elif self._place is _Place.SECTION and tag == self._format.reasoning[self._section].closing:
             yield self._end_section()
         elif answer and tag == answer.opening and self._place in (*_WITHOUT_REASONING_YET, _Place.AFTER):

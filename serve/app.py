@@ -166,6 +166,9 @@ class _Gateway:
                     loads=post is None,
                 )
             )
+            # One for all requests: a task for each of them costs more than a callback.
+            deadline = asyncio.create_task(self._drain.deadline.wait())
+            stack.push_async_callback(_cancelled, deadline)
             parts = Parts(
                 registry=self._registry,
                 catalog=self._catalog,
@@ -181,7 +184,7 @@ class _Gateway:
                 limits=settings.limits,
                 guards_wait=_waits_for_replies(panel),
                 parsing_pools=frozenset(pool.name for pool in settings.engine.pools if pool.reasoning_parser),
-                deadline=self._drain.deadline,
+                deadline=deadline,
             )
             metrics.workers.set(1)
             yield {
@@ -225,6 +228,6 @@ def _waits_for_replies(panel: GuardPanel) -> bool:
     return any(panel.waits(stage) for stage in (Stage.REASONING, Stage.ANSWER))
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

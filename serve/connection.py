@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serve.errors import Overloaded
 from serve.options.door import LimitSettings
+from serve.upgrades import PlainParser
 
 _log = logging.getLogger(__name__)
 _SAID_AGAIN_S: Final = 60.0
@@ -64,6 +65,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, limits: LimitSettings, room: Room, **given: Any) -> None:
         """`given`: by uvicorn."""
         super().__init__(**given)
+        self.parser = PlainParser(self)  # type: ignore[assignment]
         self._limits = limits
         self._room = room
         self._head_due: asyncio.TimerHandle | None = None
@@ -106,6 +108,10 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
             self._room.is_idle(self)
+
+    def _should_upgrade(self) -> bool:
+        """Whether to leave a request alone that asks for another protocol: the parser begins it anew."""
+        return True
 
     def _await_head(self) -> None:
         self._head_due = self.loop.call_later(self._limits.head_s, self.transport.close)

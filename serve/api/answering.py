@@ -7,7 +7,7 @@ API's words: a writer spells what left the gate.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +26,7 @@ from serve.api.writer import Head, Writer
 from serve.door.body import let_go_of_body
 from serve.door.presence import CallerStalled, patient, while_present
 from serve.engine.call import Batch, Call
-from serve.errors import EngineFailed, EngineRejected, GatewayError, InternalFailure
+from serve.errors import EngineFailed, EngineRejected, EngineTimeout, GatewayError, InternalFailure
 from serve.gate.gate import GateSizes
 from serve.gate.observing import gate_for
 from serve.gate.values import Conversation, Excerpt, Mode, Out, Ruling, Stage
@@ -176,10 +176,20 @@ class Exchange:
                 let_go_of_body(scope)
                 async for batch in batches:
                     yield batch
+        except (EngineFailed, EngineTimeout) as error:
+            # Without a cause it is the engine's own word; else only the end is missing, which says nothing.
+            if error.__cause__ is None or not self._has_everything:
+                raise
         except EngineRejected as error:
             if self._asked.handling.mode is not Mode.OBSERVE and await self._objects_to(error):
                 raise EngineRejected(_REJECTED, status=error.status) from None
             raise
+
+    @property
+    def _has_everything(self) -> bool:
+        """Whatever the engine may still do, it told every choice to its end, and then the sum."""
+        course = self._course
+        return course.usage.is_summed and not any(choice.is_waiting for choice in course.choices)
 
     async def _objects_to(self, error: EngineRejected) -> bool:
         """An engine's own words may quote the model's: guards look at them as at an answer."""
@@ -190,24 +200,23 @@ class Exchange:
     async def _releases(self, attended: Attended) -> AsyncGenerator[bytes, None]:
         """Bytes for the caller, one piece for everything that may leave at a time."""
         choices = self._course.choices
-        if told := self._tell((choice, choice.gate.ruled()) for choice in choices):
-            yield told
-        while not all(choice.gate.blocked for choice in choices):
-            batch = await self._next(attended)
-            if batch is None:
-                break
+        batch: Batch | None = []
+        while batch is not None:
             if told := self._tell(self._take(batch)):
                 yield told
+                if all(choice.gate.blocked for choice in choices):
+                    return
+            batch = await self._next(attended)
         if not all(choice.gate.is_done for choice in choices):
             raise EngineFailed(_BROKE_OFF)
 
     async def _next(self, attended: Attended) -> Batch | None:
         """As `Attended.next`; where no guard has to be waited for, nobody is asked about rulings."""
         course = self._course
-        pending: set[asyncio.Future[Ruling]] = set()
+        pending: Collection[asyncio.Future[Ruling]] = ()
         may_read = True
-        if self._parts.guards_wait or course.input_check.ruling is not None:
-            pending.update(*(choice.gate.pending for choice in course.choices))
+        if self._rulings_may_come:
+            pending = {ruling for choice in course.choices for ruling in choice.gate.pending}
             may_read = not any(choice.gate.is_full for choice in course.choices)
         began = time.perf_counter()
         batch = await attended.next(pending, may_read=may_read)
@@ -223,6 +232,11 @@ class Exchange:
             (choice, choice.gate.ruled() + choice.take(pieces.get(choice.index, ())))
             for choice in self._course.choices
         ]
+
+    @property
+    def _rulings_may_come(self) -> bool:
+        """Whether there can be rulings that are not there at once."""
+        return self._parts.guards_wait or self._course.input_check.ruling is not None
 
     def _by_choice(self, batch: Batch) -> dict[int, list[Json]]:
         pieces: dict[int, list[Json]] = {}
@@ -241,7 +255,7 @@ class Exchange:
         return told
 
     def _told(self, choice: Choice, outs: list[Out]) -> bytes:
-        ends = choice.gate.is_done and not choice.is_told
+        ends = not choice.is_told and choice.gate.is_done
         if not outs and not ends:
             return b""
         choice.is_told = choice.is_told or ends

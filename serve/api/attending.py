@@ -37,6 +37,8 @@ class Attended:
 
         `may_read`: False keeps the engine waiting until a ruling is there.
         """
+        if not pending and self._reading is None:
+            return await self._read()
         if pending:
             if may_read and self._reading is None and not self._is_over:
                 self._reading = asyncio.create_task(self._read())
@@ -46,13 +48,16 @@ class Attended:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if self._reading is None or not self._reading.done():
                 return []
-        elif self._is_over:
-            return None
+        assert self._reading is not None
         reading, self._reading = self._reading, None
-        batch = await (reading or self._read())
-        if batch is None:
-            self._is_over = True
-        return batch or ([] if pending else None)
+        batch = await reading
+        return [] if batch is None and pending else batch
 
     async def _read(self) -> Batch | None:
-        return await anext(self._batches, None)
+        if self._is_over:
+            return None
+        try:
+            return await anext(self._batches)
+        except StopAsyncIteration:
+            self._is_over = True
+            return None

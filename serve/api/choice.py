@@ -22,8 +22,10 @@ from serve.gate.values import Handling, Mode, Out
 
 Json = dict[str, Any]
 
+_UNASKED: Final = "token_ids"
+"""vLLM writes it into every piece, and null unless it was asked for."""
 _READ = frozenset({"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls"})
-_FRAME = frozenset({"index", "delta", "message", "finish_reason", "stop_reason", "logprobs"})
+_FRAME = frozenset({"index", "delta", "message", "finish_reason", "stop_reason", "logprobs", _UNASKED})
 FINISHES = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter", "abort", "error"})
 _ACROSS: Final = 2 * WIDEST
 """Characters before a place where text goes on: as many as a match can have there, padding included."""
@@ -118,7 +120,7 @@ class Choice:
         delta = piece.get("delta") or {}
         if not isinstance(delta, dict):
             raise EngineFailed("the engine sent what cannot be read; try again")
-        if not (delta.keys() <= _READ and piece.keys() <= _FRAME):
+        if not (delta.keys() <= _READ and piece.keys() <= _FRAME) or piece.get(_UNASKED) is not None:
             self._count_dropped(piece, delta)
         if isinstance(delta.get("tool_calls"), list):
             calls += [call for call in delta["tool_calls"] if isinstance(call, dict)]
@@ -159,8 +161,8 @@ class Choice:
         return spelled[max(0, len(text) - _ACROSS) :] if spelled.startswith(text) else spelled
 
     def _count_dropped(self, piece: Json, delta: Json) -> None:
-        unread = [delta[name] for name in delta.keys() - _READ]
-        unread += [piece[name] for name in piece.keys() - _FRAME]
+        unread = [value for name, value in delta.items() if name not in _READ]
+        unread += [value for name, value in piece.items() if name not in _FRAME or name == _UNASKED]
         self.dropped += sum(value is not None for value in unread)
 
 

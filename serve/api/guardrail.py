@@ -1,6 +1,7 @@
 """POST /beta/litellm_basic_guardrail_api: our guards and our model as a guardrail of LiteLLM's.
 
-Nothing is rewritten: a text passes or is blocked. Whatever cannot be judged is an error, which LiteLLM takes
+Nothing is rewritten: a text passes or is blocked; with a key that only observes it passes, and the audit says
+what enforcing would have done. Whatever the model cannot judge is an error in every mode, which LiteLLM takes
 for a block unless its operator says otherwise.
 """
 
@@ -39,11 +40,11 @@ async def _guarded(body: Json, hearing: Hearing) -> Json:
     shown = [*texts, *_calls(body)]
     content = [*pictures, *({"type": "text", "text": text} for text in shown)]
     material = await hearing.admitted(content, "images") if content else None
-    blocks = material is not None and (
+    objects = material is not None and (
         await _panel_blocks(shown, material, hearing, is_reply=is_reply)
         or await _model_blocks(material, hearing, is_reply=is_reply)
     )
-    hearing.action = "withheld" if blocks else "none"
+    blocks = objects and hearing.may_block(Stage.ANSWER if is_reply else Stage.INPUT)
     return {
         "action": "BLOCKED" if blocks else "NONE",
         "blocked_reason": WITHHELD if blocks else None,

@@ -30,6 +30,7 @@ from serve.door.pictures import Picture
 from serve.door.presence import while_present
 from serve.errors import GatewayError, InternalFailure, InvalidRequest
 from serve.gate.own import Judgement, OwnJudge
+from serve.gate.values import Mode, Stage
 from serve.ledger.interaction import ChoiceRecord, GuardRun, Interaction
 from serve.observe.requests import RequestRecord, record_of
 
@@ -67,6 +68,8 @@ class Hearing:
     runs: list[GuardRun] = field(default_factory=list)
     picture_digests: list[str] = field(default_factory=list)
     action: str = "none"
+    would: str | None = None
+    """While observing: the action that enforcing would have taken, if any."""
     request_digest: str = ""
     reply_digest: str = ""
     queued_s: float = 0.0
@@ -85,6 +88,20 @@ class Hearing:
     def fail(self, error: GatewayError) -> None:
         """The caller is told so."""
         self.status, self.outcome = error.status, error.code
+
+    @property
+    def mode(self) -> Mode:
+        """The one that holds for the key."""
+        return handling_of(self.parts.gate, self.caller, self.route.version).mode
+
+    def may_block(self, stage: Stage) -> bool:
+        """Whether the objection that was found is a block; while observing it is only noted."""
+        if self.mode is not Mode.OBSERVE:
+            self.action = "withheld"
+            return True
+        self.would = "withheld"
+        self.parts.records.would_block(self.route.alias, stage)
+        return False
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -154,11 +171,11 @@ class Hearing:
             alias=self.route.alias,
             adapter=self.route.version.adapter,
             policy_digest=self.parts.catalog.digest,
-            mode=handling_of(self.parts.gate, self.caller, self.route.version).mode.word,
+            mode=self.mode.word,
             stream=False,
             status=self.status,
             outcome=self.outcome,
-            choices=tuple(_choice(judgement, self.action) for judgement in self.judgements),
+            choices=tuple(_choice(judgement, self.action, self.would) for judgement in self.judgements),
             guards=tuple(self.runs),
             prompt_tokens=self._tokens("prompt_tokens"),
             completion_tokens=self._tokens("completion_tokens"),
@@ -237,13 +254,13 @@ def _nobody() -> Response:
     return Response(status_code=499)
 
 
-def _choice(judgement: Judgement, action: str) -> ChoiceRecord:
+def _choice(judgement: Judgement, action: str, would: str | None) -> ChoiceRecord:
     trace = judgement.trace
     sources = Counter(step.source or UNTAGGED for step in trace.steps)
     return ChoiceRecord(
         verdict=judgement.verdict,
         action=action,
-        would=None,
+        would=would,
         finish="stop",
         clauses=judgement.clauses,
         sources={name: sources[name] for name in (*Source, UNTAGGED)},

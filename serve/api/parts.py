@@ -51,8 +51,8 @@ class Parts:
     """Some guard has to be waited for, so that it is worth its while to begin before the reply is whole."""
     parsing_pools: frozenset[str | None]
     """Pools whose engine has a reasoning parser, by name; None: the pool of versions that name none."""
-    deadline: asyncio.Event | None = None
-    """Set when a gateway that is being stopped can wait no longer."""
+    deadline: asyncio.Future[Any] | None = None
+    """Done when a gateway that is being stopped can wait no longer."""
 
 
 def parts_of(scope: Scope) -> Parts:

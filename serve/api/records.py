@@ -16,7 +16,7 @@ from serve.api.inputs import InputCheck
 from serve.api.usage import Usage
 from serve.errors import InternalFailure
 from serve.gate.observing import ObservingGate
-from serve.gate.values import Mode, Ruling
+from serve.gate.values import Mode, Ruling, Stage
 from serve.ledger.interaction import ChoiceRecord, Content, GuardRun, Interaction, Ledger
 from serve.observe.metrics import Metrics
 from serve.observe.requests import RequestRecord
@@ -77,6 +77,10 @@ class Records:
         would fill the disk of a gateway that refuses because it is full."""
         self._log(course)
         self._measure(course, course.record.elapsed_s)
+
+    def would_block(self, alias: str, stage: Stage) -> None:
+        """What somebody else's guardrail was not told, because it only observes."""
+        self._of(self._metrics.would_block, alias, stage).inc()
 
     def close(self, course: Course) -> None:
         """The caller has what there is. Guards that only observe may still be at it: they are waited for."""

@@ -6,13 +6,14 @@ what was generated was paid for, whether or not it left.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from policies.reply import AnswerText, Event, ReasoningText
 
 Json = dict[str, Any]
 _MOST = 2**53 - 1
 """Beyond it readers of JSON disagree about a number."""
+_COUNTS = ("prompt_tokens", "completion_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
@@ -34,8 +35,8 @@ class Usage:
         """One chunk of the engine."""
         choices: list[Json] = chunk.get("choices") or []
         self._pieces += len(choices)
-        usage = _checked(chunk.get("usage"))
-        if usage is None:
+        usage = chunk.get("usage")
+        if not _tells(usage):
             return
         if len(choices) == 1:
             # Of this choice alone; in an only choice's last chunk it is the sum as well.
@@ -54,6 +55,11 @@ class Usage:
                 self._reasoning_chars += len(event.text)
             elif isinstance(event, AnswerText):
                 self._answer_chars += len(event.text)
+
+    @property
+    def is_summed(self) -> bool:
+        """The engine told the sum, which is the last that it tells of a reply."""
+        return self._sum is not None
 
     @property
     def counted_by(self) -> Literal["engine", "gateway"] | None:
@@ -104,7 +110,8 @@ class Usage:
     @property
     def _last(self) -> Json:
         """With the details that the engine tells."""
-        return self._sum or (next(iter(self._so_far.values())) if len(self._so_far) == 1 else {})
+        told = self._sum or (next(iter(self._so_far.values())) if len(self._so_far) == 1 else None)
+        return _checked(told) or {}
 
     @property
     def spent(self) -> int:
@@ -128,16 +135,22 @@ class Usage:
         return usage
 
 
+def _tells(usage: Any) -> TypeGuard[Json]:
+    """Whether it says what prompt and reply took."""
+    return isinstance(usage, dict) and all(_is_number(usage.get(name)) for name in _COUNTS)
+
+
 def _checked(usage: Any) -> Json | None:
     """Numbers only: nothing else of an engine's usage is read, so nothing else is passed on."""
-    if not isinstance(usage, dict):
-        return None
-    counts = _numbers(usage)
-    if not {"prompt_tokens", "completion_tokens"} <= counts.keys():
+    if not _tells(usage):
         return None
     details = {name: _numbers(usage[name]) for name in _DETAILS if isinstance(usage.get(name), dict)}
-    return {name: counts[name] for name in ("prompt_tokens", "completion_tokens")} | details
+    return {name: usage[name] for name in _COUNTS} | details
 
 
 def _numbers(fields: Json) -> Json:
-    return {name: value for name, value in fields.items() if type(value) is int and 0 <= value <= _MOST}
+    return {name: value for name, value in fields.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST

@@ -19,20 +19,20 @@ class CallerStalled(Exception):
 
 
 async def while_present(
-    receive: Receive, work: Coroutine[Any, Any, None], until: asyncio.Event | None = None
+    receive: Receive, work: Coroutine[Any, Any, None], until: asyncio.Future[Any] | None = None
 ) -> bool:
     """Do the work; False if the caller left before it was done. The request's body must have been read.
 
-    `until`: when the gateway can wait no longer. The work is then ended, and Stopping raised.
+    `until`: done when the gateway can wait no longer. The work is then ended, and Stopping raised.
     """
     here = asyncio.current_task()
     assert here is not None
     wanted_elsewhere = here.cancelling()
     leaving = asyncio.create_task(_disconnect(receive))
-    endings = [leaving] if until is None else [leaving, asyncio.create_task(_set(until))]
+    endings: list[asyncio.Future[Any]] = [leaving] if until is None else [leaving, until]
     is_ended = False
 
-    def end(_: asyncio.Task[None]) -> None:
+    def end(_: asyncio.Future[Any]) -> None:
         nonlocal is_ended
         if not is_ended:
             is_ended = True
@@ -56,7 +56,7 @@ async def while_present(
             here.uncancel()
         for ending in endings:
             ending.remove_done_callback(end)
-            ending.cancel()
+        leaving.cancel()
 
 
 def patient(send: Send, most_s: float) -> Send:
@@ -75,7 +75,3 @@ def patient(send: Send, most_s: float) -> Send:
 async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()

@@ -104,7 +104,7 @@ class Pool:
             if failure:
                 await asyncio.sleep(random.uniform(*_PAUSES_S))
             try:
-                replica = self._next(affinity, tried)
+                replica = self._next(affinity, tried, may_repeat=failure is None or failure.is_gone)
             except EngineUnavailable as error:
                 raise failure.error if failure else error from failure
             tried.append(replica)
@@ -152,12 +152,17 @@ class Pool:
         if failure.forgot_model and self._reloads and replica.state == "ready":
             replica.become("loading adapters", "the engine was restarted and is given its adapters")
 
-    def _next(self, affinity: bytes, tried: Sequence[Replica]) -> Replica:
-        """A replica that was not asked yet, or else any but the last; raises EngineUnavailable."""
-        fresh = [replica for replica in self._clients if replica not in tried]
-        if any(replica.is_ready for replica in fresh) or not tried:
-            return choose(fresh, affinity)
-        return choose([replica for replica in self._clients if replica is not tried[-1]], affinity)
+    def _next(self, affinity: bytes, tried: Sequence[Replica], *, may_repeat: bool) -> Replica:
+        """A replica that was not asked yet, or else any but the last, or else that one once more.
+
+        `may_repeat`: whether the last one may do better. Raises EngineUnavailable.
+        """
+        others = [replica for replica in self._clients if replica not in tried[-1:]]
+        fresh = [replica for replica in others if replica not in tried]
+        for some in (fresh, others):
+            if any(replica.is_ready for replica in some):
+                return choose(some, affinity)
+        return choose(self.replicas if may_repeat else others, affinity)
 
     @property
     def is_ready(self) -> bool:

@@ -25,6 +25,9 @@ _JSON = json.JSONDecoder(parse_constant=lambda name: None)
 """NaN and the infinities are no JSON: passed on, a caller could not read the whole reply for them."""
 
 
+_BLANKS = " \t\r\n"
+
+
 class ReplyStream(AsyncIterator[list[Json]]):
     """Batches of chunks. What fails behind good chunks is raised behind them."""
 
@@ -41,18 +44,30 @@ class ReplyStream(AsyncIterator[list[Json]]):
 
     async def begin(self) -> bool:
         """Wait for the first batch, which is kept; False if the reply ended without any."""
-        self._first = await self._read()
-        return bool(self._first)
+        self._first = await anext(self, None)
+        return self._first is not None
 
     async def __anext__(self) -> list[Json]:
         """The chunks of the next read; raises EngineTimeout, EngineRejected, EngineFailed."""
         if self._first:
             first, self._first = self._first, None
             return first
-        batch = await self._read()
-        if not batch:
-            raise StopAsyncIteration
-        return batch
+        try:
+            if not self._is_stream and not self._ended:
+                return await self._read_whole()
+            while not self._ended and self._failure is None:
+                piece = await self._content.readany()
+                if not piece:
+                    self._ended = True
+                elif batch := self._taken(piece):
+                    return batch
+        except TimeoutError as error:
+            raise EngineTimeout(_SILENT) from error
+        except _BROKEN as error:
+            raise EngineFailed(_FAILED) from error
+        if self._failure:
+            raise self._failure
+        raise StopAsyncIteration
 
     async def close(self) -> None:
         """Let go of the engine: it aborts, unless the reply was read to its end."""
@@ -69,25 +84,6 @@ class ReplyStream(AsyncIterator[list[Json]]):
     def break_off(self) -> None:
         """Let go of the engine at once."""
         self._response.close()
-
-    async def _read(self) -> list[Json]:
-        """The next batch, empty at the end."""
-        try:
-            if not self._is_stream:
-                return await self._read_whole()
-            while not self._ended and self._failure is None:
-                piece = await self._content.readany()
-                if not piece:
-                    self._ended = True
-                elif batch := self._taken(piece):
-                    return batch
-        except TimeoutError as error:
-            raise EngineTimeout(_SILENT) from error
-        except _BROKEN as error:
-            raise EngineFailed(_FAILED) from error
-        if self._failure:
-            raise self._failure
-        return []
 
     def _taken(self, piece: bytes) -> list[Json]:
         batch: list[Json] = []
@@ -106,8 +102,6 @@ class ReplyStream(AsyncIterator[list[Json]]):
 
     async def _read_whole(self) -> list[Json]:
         """An engine that was asked for one body, or that ignored `stream`: the same reply in one chunk."""
-        if self._ended:
-            return []
         pieces, size = [], 0
         while piece := await self._content.readany():
             pieces.append(piece)
@@ -120,7 +114,11 @@ class ReplyStream(AsyncIterator[list[Json]]):
 
 def _parsed(data: bytes) -> Any:
     """As json.loads does with bytes, less its guessing at UTF-16 and UTF-32."""
-    return _JSON.decode(data.decode("utf-8", "surrogatepass"))
+    text = data.decode("utf-8", "surrogatepass").strip(_BLANKS)
+    parsed, end = _JSON.raw_decode(text)
+    if end < len(text):
+        raise ValueError("something follows the value")
+    return parsed
 
 
 def _checked(chunk: Any) -> Json:

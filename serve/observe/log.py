@@ -28,6 +28,9 @@ def configure_logging() -> None:
     output.setFormatter(JsonFormatter())
     logging.root.handlers = [output]
     logging.root.setLevel(logging.INFO)
+    # Not in a line of ours, and dear: where in the source, which thread, task and process.
+    logging._srcfile = None  # as logging's documentation has it
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Its messages about start and stop repeat ours; its errors are wanted.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)

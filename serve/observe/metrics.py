@@ -91,7 +91,7 @@ class Metrics:
         )
         self.would_block = Counter(
             "groundrule_would_block",
-            "While observing: choices that enforcing would have blocked.",
+            "While observing: choices, and requests at the guardrail, that enforcing would have blocked.",
             ["alias", "stage"],
             registry=registry,
         )

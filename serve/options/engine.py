@@ -106,7 +106,7 @@ class PoolSettings(Table):
     """Environment variable that holds its key."""
     poll_interval_s: PositiveFloat = 2
     tries: PositiveInt = 3
-    """Replicas asked, one after the other, before a request fails that had no reply yet."""
+    """How often replicas are asked, one after the other, before a request fails that had no reply yet."""
 
     @model_validator(mode="after")
     def _found_in_one_way(self) -> Self:

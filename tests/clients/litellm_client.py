@@ -17,9 +17,13 @@ import litellm  # type: ignore[import-not-found]
 
 
 def main(base_url: str, key: str, model: str, *texts: str) -> None:
-    """Ask for each text in four ways, and tell what was read."""
+    """Ask for each text in four ways, and in a fifth one once it knows the model; tell what was read."""
     asked = {"model": f"openai/{model}", "api_base": base_url, "api_key": key, "num_retries": 0}
-    sys.stdout.write(json.dumps([_ask(text, asked) for text in texts]) + "\n")
+    told = [_ask(text, asked) for text in texts]
+    litellm.register_model({asked["model"]: {"litellm_provider": "openai"}})
+    for text, read in zip(texts, told, strict=True):
+        read["responses_known"] = _events(litellm.responses(input=text, stream=True, **asked))
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 def _ask(text: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -28,15 +32,11 @@ def _ask(text: str, asked: dict[str, Any]) -> dict[str, Any]:
     counted = {"stream": True, "stream_options": {"include_usage": True}}
     streamed = _chat(litellm.completion(messages=messages, **counted, **asked))
     response = litellm.responses(input=text, **asked)
-    events = list(litellm.responses(input=text, stream=True, **asked))
     return {
         "chat": {**_choice(plain.choices[0]), "usage": _usage(plain.usage)},
         "chat_streamed": streamed,
         "responses": _response(response),
-        "responses_streamed": {
-            "types": [str(event.type) for event in events],
-            **_response(events[-1].response),
-        },
+        "responses_streamed": _events(litellm.responses(input=text, stream=True, **asked)),
     }
 
 
@@ -69,10 +69,18 @@ def _chat(chunks: Any) -> dict[str, Any]:
     return told
 
 
+def _events(events: Any) -> dict[str, Any]:
+    read = list(events)
+    reasoned = [event.delta for event in read if event.type == "response.reasoning_text.delta"]
+    return {"streamed_reasoning": "".join(reasoned), **_response(read[-1].response)}
+
+
 def _response(response: Any) -> dict[str, Any]:
     parts = [part for item in response.output if item.type == "message" for part in item.content]
+    thought = [part for item in response.output if item.type == "reasoning" for part in item.content]
     return {
         "status": response.status,
+        "reasoning": "".join(part.text for part in thought),
         "text": "".join(getattr(part, "text", None) or "" for part in parts),
         "refusal": "".join(getattr(part, "refusal", None) or "" for part in parts),
         "usage": _usage(response.usage),

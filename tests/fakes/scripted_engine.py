@@ -24,6 +24,7 @@ from aiohttp import web
 
 Json = dict[str, Any]
 
+_DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 PLAIN_REPLY = """<think>
 [visual] The picture shows a cat on a sofa.
@@ -235,21 +236,31 @@ class ScriptedEngine:
             await response.write(scripted.extra_bytes)
         for event in scripted.events(asked.body):
             await asyncio.sleep(scripted.pauses.get(asked.sent, 0))
-            if asked.sent == scripted.stalls_after:
-                await _until_left(request)
-                asked.aborted = True
+            if await _ends_here(request, response, scripted, asked):
                 return
-            if asked.sent == scripted.dies_after and request.transport:
-                request.transport.abort()
-                return
-            if asked.sent == scripted.fails_after:
-                failure = {"message": "boom", "type": "InternalServerError", "code": 500}
-                await response.write(_event({"error": failure}))
-                break
             await response.write(_event(event))
             await asyncio.sleep(scripted.pause_s)
             asked.sent += 1
-        await response.write(b"data: [DONE]\n\n")
+        if not await _ends_here(request, response, scripted, asked):
+            await response.write(_DONE)
+
+
+async def _ends_here(
+    request: web.Request, response: web.StreamResponse, scripted: Scripted, asked: Asked
+) -> bool:
+    """Whether nothing follows what was told so far, except that it failed."""
+    if asked.sent == scripted.stalls_after:
+        await _until_left(request)
+        asked.aborted = True
+        return True
+    if asked.sent == scripted.dies_after and request.transport:
+        request.transport.abort()
+        return True
+    if asked.sent == scripted.fails_after:
+        failure = {"message": "boom", "type": "InternalServerError", "code": 500}
+        await response.write(_event({"error": failure}) + _DONE)
+        return True
+    return False
 
 
 async def _until_left(request: web.Request) -> None:

@@ -61,6 +61,11 @@ def only_row(state_dir: Path, request_id: str) -> Json:
     return row
 
 
+def json_of(value: Any) -> Any:
+    """A column of it: SQLite has it as text, the spool as it is."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
 def _spooled(state_dir: Path) -> Iterator[Json]:
     for segment in sorted((state_dir / "spool").glob("*.jsonl")):
         with suppress(FileNotFoundError):  # shipped just now, so that the database has it

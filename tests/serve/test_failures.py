@@ -61,7 +61,7 @@ def test_what_the_caller_cannot_mend_is_503_with_retry_after(fresh_gateway: Gate
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_engine_dying_before_the_first_byte_is_a_status(fresh_gateway: Gateway, stream: bool) -> None:
-    fresh_gateway.engine.enqueue(Scripted(dies_after=0))
+    fresh_gateway.engine.enqueue(*[Scripted(dies_after=0)] * 3)
     answer = fresh_gateway.post(ask(stream=stream))
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "engine_failed"
@@ -87,18 +87,21 @@ def test_sdk_raises_on_an_error_within_a_stream(gateway: Gateway) -> None:
 
 
 def test_engine_dying_in_a_plain_wait_is_503(gateway: Gateway) -> None:
-    gateway.engine.enqueue(Scripted(dies_after=5))
+    gateway.engine.enqueue(*[Scripted(dies_after=5)] * 3)
     assert gateway.post(ask()).status_code == 503
 
 
-def test_silent_engine_is_a_timeout(engine: ScriptedEngine, start: Start) -> None:
+def test_silent_engine_is_a_timeout_unless_it_has_said_it_all(engine: ScriptedEngine, start: Start) -> None:
     settings = {"remote": {"url": engine.url, "poll_interval_s": 0.05}, "read_timeout_s": 3}
     with start(engine=settings) as gateway:
-        gateway.engine.enqueue(Scripted(stalls_after=0), Scripted(stalls_after=IN_MID_REPLY))
+        told = len(list(Scripted().events({"model": "", "stream_options": {"include_usage": True}})))
+        stalls = (0, IN_MID_REPLY, told)
+        gateway.engine.enqueue(*(Scripted(stalls_after=stall) for stall in stalls))
         before = gateway.post(ask())
-        after = gateway.events(ask(stream=True))
+        after, behind = (gateway.events(ask(stream=True)) for _ in range(2))
     assert before.status_code == 504
     assert after[-1]["error"]["code"] == "engine_timeout"
+    assert behind[-1] == "[DONE]", "all had been said"
 
 
 def test_caller_leaving_in_mid_stream_aborts_the_engine(fresh_gateway: Gateway) -> None:

@@ -76,12 +76,16 @@ async def until_left() -> Message:
     raise AssertionError
 
 
+def _never() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
 async def test_work_ends_when_the_gateway_can_wait_no_longer() -> None:
-    deadline, ended = asyncio.Event(), asyncio.Event()
+    deadline, ended = _never(), asyncio.Event()
 
     async def work() -> None:
         try:
-            deadline.set()
+            deadline.set_result(None)
             await asyncio.sleep(PATIENCE_S)
         finally:
             ended.set()
@@ -96,7 +100,7 @@ async def test_work_that_is_done_in_time_is_not_disturbed_by_the_deadline() -> N
     async def work() -> None:
         await asyncio.sleep(0)
 
-    assert await while_present(until_left, work(), asyncio.Event())
+    assert await while_present(until_left, work(), _never())
 
 
 async def test_a_caller_who_has_left_and_one_who_stays_are_told_apart() -> None:
@@ -106,7 +110,7 @@ async def test_a_caller_who_has_left_and_one_who_stays_are_told_apart() -> None:
     async def work() -> None:
         await asyncio.sleep(PATIENCE_S)
 
-    assert not await while_present(left, work(), asyncio.Event())
+    assert not await while_present(left, work(), _never())
 
 
 async def test_whoever_else_ends_the_work_is_not_taken_for_a_caller_who_left() -> None:
@@ -115,14 +119,14 @@ async def test_whoever_else_ends_the_work_is_not_taken_for_a_caller_who_left() -
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await while_present(until_left, work(), asyncio.Event())
+            await while_present(until_left, work(), _never())
     cancelled = asyncio.create_task(while_present(until_left, work()))
     await asyncio.sleep(0)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     with pytest.raises(ZeroDivisionError):
-        await while_present(until_left, _failing(), asyncio.Event())
+        await while_present(until_left, _failing(), _never())
 
 
 async def _failing() -> None:

@@ -152,3 +152,23 @@ async def test_every_request_leaves_an_audit_row_of_all_who_looked() -> None:
             (row,) = asked.around.ledger.rows
     assert (row.api, row.status, row.choices[0].action) == ("guardrail", 200, "withheld")
     assert {(run.guard, run.status) for run in row.guards} == {("words", "passed"), ("scripted", "passed")}
+
+
+async def test_while_observing_an_objection_is_in_the_audit_and_not_in_the_answer() -> None:
+    """Neither of guards nor of the model, nor that a guard is down."""
+    guard = ScriptedGuard(Stage.ANSWER)
+    with answering(guard, mode="observe") as running:
+        async with judging(running) as asked:
+            asked.says(REFUSES)
+            assert (await asked.guard(texts=["Hello."])).json() == PASSED
+            assert await action(asked, texts=[FORBIDDEN]) == "NONE"
+            guard.error = GuardFailed("it cannot be reached", is_gone=True)
+            assert await action(asked, "response", texts=["harmless"]) == "NONE"
+            asked.says("No trace.")
+            assert code_of(await asked.guard(texts=["Hello."])) == (503, "undecided")
+            by_model, by_words, by_nobody, _ = asked.around.ledger.rows
+    (choice,) = by_model.choices
+    assert (choice.action, choice.would) == ("none", "withheld")
+    assert {(run.guard, run.status) for run in by_words.guards} == {("words", "blocked")}
+    assert ("scripted", "failed") in {(run.guard, run.status) for run in by_nobody.guards}
+    assert by_model.mode == "observe"

@@ -13,16 +13,17 @@ from serve.ledger.interaction import Interaction
 from tests.fakes.scripted_engine import Scripted, ScriptedEngine
 from tests.serve.answering import Answering, Said, ScriptedGuard, answering
 from tests.serve.audit_rows import AWAY
-from tests.serve.audited import added_keys, audit, errors_in, headers_of, measured, only_row
+from tests.serve.audited import added_keys, audit, errors_in, headers_of, json_of, measured, only_row
 from tests.serve.conftest import settings_for
 from tests.serve.gateways import ALIAS, PATIENCE_S, ask, eventually, running_gateway
-from tests.serve.judging import COMPLIES, Judging, judging
+from tests.serve.judging import COMPLIES, REFUSES, Judging, judging
 
+GUARDRAIL = "/beta/litellm_basic_guardrail_api"
 BODIES = {
     "/v1/chat/completions": ask(),
     "/v1/responses": {"input": "What is this?"},
     "/v1/moderations": {"input": "What is this?"},
-    "/beta/litellm_basic_guardrail_api": {"texts": ["What is this?"], "input_type": "request"},
+    GUARDRAIL: {"texts": ["What is this?"], "input_type": "request"},
 }
 JUDGED = tuple(BODIES)[2:]
 TAKES_S = 0.4
@@ -83,18 +84,23 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judges(bundle: Path, state_dir: Path) -> Iterator[dict[str, httpx.Client]]:
-    """Clients of one gateway, by their keys' mode."""
+def model() -> Iterator[ScriptedEngine]:
     with ScriptedEngine().running() as engine:
-        settings = settings_for(engine, bundle, ledger={}, state_dir=state_dir, gate={"mode": "enforce"})
-        modes = {"observe": Mode.OBSERVE, "enforce": None, "stricter": Mode.STRICTER}
-        keys = added_keys(settings, **{name: {"mode": mode} for name, mode in modes.items()})
-        with running_gateway(settings, engine) as gateway, ExitStack() as stack:
-            clients = {
-                name: httpx.Client(base_url=gateway.url, headers=headers_of(key, name), timeout=PATIENCE_S)
-                for name, key in keys.items()
-            }
-            yield {name: stack.enter_context(client) for name, client in clients.items()}
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def judges(model: ScriptedEngine, bundle: Path, state_dir: Path) -> Iterator[dict[str, httpx.Client]]:
+    """Clients of one gateway, by their keys' mode."""
+    settings = settings_for(model, bundle, ledger={}, state_dir=state_dir, gate={"mode": "enforce"})
+    modes = {"observe": Mode.OBSERVE, "enforce": None, "stricter": Mode.STRICTER}
+    keys = added_keys(settings, **{name: {"mode": mode} for name, mode in modes.items()})
+    with running_gateway(settings, model) as gateway, ExitStack() as stack:
+        clients = {
+            name: httpx.Client(base_url=gateway.url, headers=headers_of(key, name), timeout=PATIENCE_S)
+            for name, key in keys.items()
+        }
+        yield {name: stack.enter_context(client) for name, client in clients.items()}
 
 
 @pytest.mark.parametrize("path", JUDGED)
@@ -106,6 +112,44 @@ def test_a_row_names_the_mode_that_holds_for_its_key(
     headers = {"x-request-id": request_id}
     assert judges[mode].post(path, json=BODIES[path], headers=headers).status_code == 200
     assert only_row(state_dir, request_id)["mode"] == mode
+
+
+@pytest.mark.parametrize(
+    ("mode", "told", "noted"),
+    [
+        ("observe", "NONE", ("none", "withheld")),
+        ("enforce", "BLOCKED", ("withheld", None)),
+        ("stricter", "BLOCKED", ("withheld", None)),
+    ],
+)
+def test_what_the_guardrail_finds_passes_with_a_key_that_observes_and_is_noted(
+    judges: dict[str, httpx.Client],
+    model: ScriptedEngine,
+    state_dir: Path,
+    mode: str,
+    told: str,
+    noted: tuple[str, str | None],
+) -> None:
+    counted, request_id = would_block(judges[mode]), f"found-{mode}"
+    model.enqueue(Scripted(REFUSES))
+    answer = judges[mode].post(GUARDRAIL, json=BODIES[GUARDRAIL], headers={"x-request-id": request_id})
+    assert (answer.status_code, answer.json()["action"]) == (200, told)
+    (choice,) = json_of(only_row(state_dir, request_id)["choices"])
+    assert (choice["verdict"], (choice["action"], choice["would"])) == ("refuse", noted)
+    assert would_block(judges[mode]) - counted == (mode == "observe")
+
+
+def would_block(client: httpx.Client) -> float:
+    series = f'groundrule_would_block_total{{alias="{ALIAS}",stage="input"}}'
+    return measured(client).get(series, 0)
+
+
+def test_moderations_tell_what_they_find_to_a_key_that_observes(
+    judges: dict[str, httpx.Client], model: ScriptedEngine
+) -> None:
+    model.enqueue(Scripted(REFUSES))
+    answer = judges["observe"].post("/v1/moderations", json=BODIES["/v1/moderations"])
+    assert answer.json()["results"][0]["flagged"] is True
 
 
 def test_whoever_is_refused_for_want_of_a_row_leaves_none_and_others_keep_theirs(

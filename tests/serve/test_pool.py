@@ -356,6 +356,53 @@ async def test_a_replica_that_fails_again_and_again_is_asked_no_more(
         assert len(first.history) == asked
 
 
+async def test_an_only_replica_is_asked_again_until_its_breaker_opens(
+    engines: list[ScriptedEngine], bundle: Path
+) -> None:
+    only = engines[0]
+    async with ready([only], bundle) as it:
+        only.enqueue(Scripted(status=503, error={"message": "no"}))
+        assert await it.ask() == PLAIN_REPLY
+        only.history.clear()
+        only.enqueue(*[Scripted(status=503, error={"message": "no"})] * (FAILURES + 5))
+        for asked in (3, FAILURES, FAILURES):
+            with pytest.raises(EngineUnavailable):
+                await it.ask()
+            assert len(only.history) == asked
+
+
+async def test_tries_of_one_are_one(engines: list[ScriptedEngine], bundle: Path) -> None:
+    only = engines[0]
+    async with ready([only], bundle, engine={"pools": [pool_of([only], tries=1)]}) as it:
+        only.enqueue(Scripted(status=503, error={"message": "no"}))
+        with pytest.raises(EngineUnavailable):
+            await it.ask()
+        assert len(only.history) == 1
+
+
+async def test_the_only_replica_is_not_asked_again_what_it_may_choke_on(
+    engines: list[ScriptedEngine], bundle: Path
+) -> None:
+    only = engines[0]
+    async with ready([only], bundle) as it:
+        only.enqueue(Scripted(fails_after=0))
+        with pytest.raises(EngineFailed):
+            await it.ask()
+        assert len(only.history) == 1
+
+
+async def test_where_the_others_are_not_ready_the_one_that_failed_is_asked_again(
+    engines: list[ScriptedEngine], bundle: Path
+) -> None:
+    failing, down = engines
+    down.is_healthy = False
+    async with opened(engines, bundle) as it:
+        await until(lambda: it.state_of(failing) == "ready")
+        failing.enqueue(Scripted(status=503, error={"message": "no"}))
+        assert await it.ask() == PLAIN_REPLY
+        assert (len(failing.history), len(down.history)) == (2, 0)
+
+
 async def test_a_request_that_every_engine_chokes_on_shuts_no_replica_out(
     engines: list[ScriptedEngine], bundle: Path
 ) -> None:

@@ -1,18 +1,20 @@
-"""Claims about engines that die, at every phase: what is told is whole, or is told to be broken."""
+"""Engines that die, and what the composed gateway told of it: its caller, its audit, its metrics.
+
+Replies are asked for with guards that pass everything and know what they were shown.
+"""
 
 import asyncio
 import json
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import httpx
-import pytest
 from aiohttp import web
 
 from tests.fakes.scripted_engine import Asked as EngineAsked
@@ -84,30 +86,6 @@ class MortalEngine(ScriptedEngine):
         return web.Response()
 
 
-UNBEGUN: Mapping[str, Scripted | None] = {
-    "before the headers": None,
-    "behind the headers": replace(REPLY, dies_after=0),
-    "before the first chunk": replace(REPLY, dies_after=0, extra_bytes=b": I am thinking\n\n"),
-}
-"""Nothing of the reply is there; None: it hangs up."""
-UNSHOWN, IN_REASONING, BEHIND_VERDICT, IN_ANSWER, BEHIND_FINISH = (
-    "behind an empty chunk",
-    "in the reasoning",
-    "between verdict and answer",
-    "in the answer",
-    "between finish and end",
-)
-BEGUN = {UNSHOWN: 1, IN_REASONING: 3, BEHIND_VERDICT: 5, IN_ANSWER: 12, BEHIND_FINISH: 1 + 4 + len(ANSWER)}
-"""After so many events."""
-SHOWN = {
-    IN_REASONING: TRACE[0],
-    BEHIND_VERDICT: "Verdict: comply",
-    IN_ANSWER: ANSWER[0],
-    BEHIND_FINISH: ANSWER[-1].strip(),
-}
-"""What has reached a streaming caller by then."""
-
-
 OnText = Callable[[str], None]
 """Told of everything that has come so far, whenever more comes."""
 
@@ -163,11 +141,11 @@ class World:
             guard.history.clear()
 
 
-@pytest.fixture(scope="module")
-def worlds(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[int, World]]:
+@contextmanager
+def opened_worlds(bundle: Path, state_dir: Path) -> Iterator[Mapping[int, World]]:
     """By the number of their replicas."""
     with ExitStack() as stack:
-        yield {number: opened(stack, bundle, tmp_path_factory.mktemp("deaths"), number) for number in (1, 2)}
+        yield {number: opened(stack, bundle, state_dir / str(number), number) for number in (1, 2)}
 
 
 def opened(stack: ExitStack, bundle: Path, state_dir: Path, replicas: int) -> World:
@@ -277,114 +255,7 @@ def histories(world: World) -> list[int]:
     return [len(engine.history) for engine in world.engines]
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-@pytest.mark.parametrize("death", UNBEGUN)
-def test_another_replica_answers_what_had_not_begun(
-    worlds: Mapping[int, World], death: str, stream: bool
-) -> None:
-    world = worlds[2]
-    world.first.dies(UNBEGUN[death])
-    it = asked(world, CHAT, stream=stream)
-    assert it.told == WHOLE
-    assert histories(world) == [1, 1]
-    assert (it.row["outcome"], it.row["status"]) == ("ok", 200)
-    assert it.counted == {"request ok": 1, "try not_begun": 1, "try began": 1}
-
-
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-@pytest.mark.parametrize("death", UNBEGUN)
-def test_where_there_is_no_other_replica_it_is_a_status(
-    worlds: Mapping[int, World], death: str, stream: bool
-) -> None:
-    world = worlds[1]
-    world.first.dies(UNBEGUN[death])
-    it = asked(world, CHAT, stream=stream)
-    assert_refused(it)
-    assert histories(world) == [1], "the one that has just failed is not asked again"
-    assert it.counted == {f"request {FAILED}": 1, f"error {FAILED}": 1, "try not_begun": 1}
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize(
-    ("death", "path", "stream"),
-    [*((death, CHAT, False) for death in BEGUN), (UNSHOWN, CHAT, True), (IN_ANSWER, RESPONSES, False)],
-)
-def test_what_has_begun_is_tried_nowhere_else_and_before_its_first_byte_it_is_a_status(
-    worlds: Mapping[int, World], death: str, path: str, stream: bool, replicas: int
-) -> None:
-    """A plain reply has no byte before its last one, so it is never half a reply."""
-    world = worlds[replicas]
-    world.first.dies(replace(REPLY, dies_after=BEGUN[death]))
-    it = asked(world, path, stream=stream)
-    assert_refused(it)
-    assert_tried_once(world, it)
-
-
 def assert_refused(it: Asked) -> None:
     assert (it.answer.status, it.answer.retry_after) == (503, "5")
     assert it.told == Told(code=FAILED)
     assert (it.row["outcome"], it.row["status"]) == (FAILED, 503)
-
-
-def assert_tried_once(world: World, it: Asked) -> None:
-    assert sum(histories(world)) == 1
-    assert it.counted == {f"request {FAILED}": 1, f"error {FAILED}": 1, "try began": 1}
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize("path", [CHAT, RESPONSES], ids=["chat", "responses"])
-@pytest.mark.parametrize("death", SHOWN)
-def test_a_stream_that_has_begun_ends_with_the_failure_and_looks_finished_only_if_it_is(
-    worlds: Mapping[int, World], death: str, path: str, replicas: int
-) -> None:
-    world = worlds[replicas]
-    first = world.first
-    first.dies(replace(REPLY, stalls_after=BEGUN[death]))
-    is_dead = False
-
-    def end(text: str) -> None:
-        nonlocal is_dead
-        told = told_by(text)
-        # The finish is told when the guard has seen the end, which may be later than the text before it.
-        awaits_finish = death == BEHIND_FINISH and path == CHAT and not told.finishes
-        if not is_dead and SHOWN[death] in told.reasoning + told.content and not awaits_finish:
-            is_dead = True
-            first.die()
-
-    it = asked(world, path, stream=True, on_text=end)
-    assert it.answer.status == 200
-    assert (it.told.code, it.told.is_ended) == (FAILED, False)
-    assert WHOLE.reasoning.startswith(it.told.reasoning)
-    assert WHOLE.content.startswith(it.told.content)
-    is_finished = death == BEHIND_FINISH
-    assert (it.told.content == WHOLE.content) is is_finished
-    assert it.told.finishes == (("stop",) if is_finished and path == CHAT else ())
-    assert (it.row["outcome"], it.row["status"]) == (FAILED, 200)
-    (choice,) = json_of(it.row["choices"])
-    assert choice["finish"] == ("stop" if is_finished else None)
-    assert choice["scanned"].get("answer", {"released": 0})["released"] == len(it.told.content)
-    assert_tried_once(world, it)
-
-
-def json_of(value: Any) -> Any:
-    """SQLite has it as text, the spool as it is."""
-    return json.loads(value) if isinstance(value, str) else value
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_an_engine_that_takes_no_connection_is_passed_over_or_a_status(
-    bundle: Path, tmp_path: Path, replicas: int
-) -> None:
-    with ExitStack() as stack:
-        world = opened(stack, bundle, tmp_path, replicas)
-        world.first.stop()
-        plain, streamed = (asked(world, CHAT, stream=stream) for stream in (False, True))
-    if replicas == 2:
-        assert plain.told == streamed.told == WHOLE
-        assert histories(world) in ([0, 2], [2, 0])
-        assert plain.counted == {"request ok": 1, "try not_begun": 1, "try began": 1}
-        return
-    for it in (plain, streamed):
-        assert (it.answer.status, it.answer.retry_after) == (503, "5")
-        assert it.told == Told(code="engine_unavailable")
-        assert (it.row["outcome"], it.row["status"]) == ("engine_unavailable", 503)
