@@ -3,7 +3,6 @@
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +34,10 @@ class Row(BaseModel):
     noisy: int
 
 
+_TOLD = ("before", "warm", "after", "requests", "bytes_per_request", "failed")
+"""Of what a target held."""
+
+
 class LoadRun(BaseModel):
     """CPU, latency and throughput."""
 
@@ -64,7 +67,7 @@ def load_run(measurements: Measurements, missing: Mapping[str, str], rounds: int
 
 def memory_run(held: Mapping[str, Held], missing: Mapping[str, str]) -> MemoryRun:
     """The same."""
-    told = {name: {**asdict(one), "bytes_per_request": one.bytes_per_request} for name, one in held.items()}
+    told = {name: {key: getattr(one, key) for key in _TOLD} for name, one in held.items()}
     return MemoryRun(when=_now(), targets=told, missing=dict(missing))
 
 

@@ -140,7 +140,8 @@ def _memory(memory: kept.MemoryRun) -> str:
         )
         for name, held in memory.targets.items()
     ]
-    told = f"Nine plain requests to a stream, 16 callers; {memory.when}; slope of the last four fifths."
+    slope = "median slope of the last four fifths"
+    told = f"Nine plain requests to a stream, 16 callers; {memory.when}; {slope}."
     head = ("resident, MiB", "requests", "before", "after a fifth", "after all", "slope, bytes a request")
     return f"{told}\n\n{_table(head, rows)}"
 
