@@ -56,15 +56,13 @@ class ReplyStream(AsyncIterator[list[Json]]):
             if not self._is_stream and not self._ended:
                 return await self._read_whole()
             while not self._ended and self._failure is None:
-                piece = await self._content.readany()
+                piece = await self._read()
                 if not piece:
                     self._ended = True
                 elif batch := self._taken(piece):
                     return batch
-        except TimeoutError as error:
-            raise EngineTimeout(_SILENT) from error
-        except _BROKEN as error:
-            raise EngineFailed(_FAILED) from error
+        except (TimeoutError, *_BROKEN) as error:
+            raise _failed(error) from error
         if self._failure:
             raise self._failure
         raise StopAsyncIteration
@@ -85,19 +83,31 @@ class ReplyStream(AsyncIterator[list[Json]]):
         """Let go of the engine at once."""
         self._response.close()
 
+    async def _read(self) -> bytes:
+        """The next bytes; what came before a failure, when it is met, is read first."""
+        try:
+            return await self._content.readany()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # aiohttp tells of a broken connection at once, whatever it still holds: its public calls
+            # would lose what was received while nobody was reading.
+            rest = self._content._read_nowait(-1)
+            if not rest:
+                raise
+            self._failure = _failed(error)
+            return rest
+
     def _taken(self, piece: bytes) -> list[Json]:
         batch: list[Json] = []
         try:
             for data in self._events.feed(piece):
                 if data == _DONE:
-                    self._ended = True
+                    self._ended, self._failure = True, None
                     break
                 batch.append(_checked(_parsed(data)))
         except GatewayError as error:
             self._failure = error
         except _BROKEN as error:
-            self._failure = EngineFailed(_FAILED)
-            self._failure.__cause__ = error
+            self._failure = _failed(error)
         return batch
 
     async def _read_whole(self) -> list[Json]:
@@ -110,6 +120,12 @@ class ReplyStream(AsyncIterator[list[Json]]):
                 raise EventTooLong
         self._ended = True
         return [_as_chunk(_checked(_parsed(b"".join(pieces))))]
+
+
+def _failed(cause: Exception) -> GatewayError:
+    failure = EngineTimeout(_SILENT) if isinstance(cause, TimeoutError) else EngineFailed(_FAILED)
+    failure.__cause__ = cause
+    return failure
 
 
 def _parsed(data: bytes) -> Any:
