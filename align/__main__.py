@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Namespace) -> None:
-    from align.run import Span, dry_run, run  # imports all that asks, which a report does not need
+    from align.graph import Span
+    from align.run import dry_run, run  # imports all that asks, which a report does not need
 
     path: Path = arguments.recipe
     out: Path = arguments.out or Path("runs") / path.stem

@@ -5,13 +5,13 @@ from functools import cached_property
 from pathlib import Path
 
 from align.errors import RecipeError
+from align.graph import stages_of
 from align.manifest import StageManifest, file_digest, read_manifest
 from align.mini.given import digest
 from align.mini.oracle import SOURCE
 from align.mini.world import Situation, draw_situation
 from align.recipe import Recipe, digest_of
 from align.records import Pair, Query, SftRow
-from align.run import stages_of
 from align.sources.mini import png
 from align.stages import pairs, queries, select, sft, srpo
 from align.stages.base_model import base_digest

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from align.__main__ import main
+from align.graph import STAGES
 from align.mini import trained
-from align.run import STAGES
 from align.stages.workspace import JOURNEY
 from tests.align.recipes import write_recipe
 

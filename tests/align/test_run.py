@@ -12,10 +12,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from align.errors import RecipeError, StageAborted
+from align.graph import STAGES, Span
 from align.manifest import StaleStage, read_manifest, versions
 from align.mini.oracle import Oracle, serving
 from align.records import Dropped, Pair, Query, RecordError, Scored, SftRow, Trajectory, read_rows
-from align.run import STAGES, Span, run
+from align.run import run
 from tests.align.recipes import DATA, lab_at, recipe, rows_of, teacher_at, write_recipe
 from tests.align.scripted_teacher import GOOD, Scripted, scripted
 

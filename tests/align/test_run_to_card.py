@@ -13,13 +13,14 @@ import pytest
 from aiohttp import web
 
 from align.errors import RecipeError, StageAborted
+from align.graph import Span
 from align.manifest import StaleStage
 from align.mini.oracle import Oracle, read_messages
 from align.mini.replies import oracle_trace
 from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
 from align.mini.world import situations
 from align.records import Dropped, Pair, SftRow
-from align.run import Span, run
+from align.run import run
 from align.stages.base_model import base_digest
 from align.stages.workspace import Workspace
 from align.training_tables import Training

@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from align.graph import Span
 from align.mini.base import save_base
 from align.mini.recipe import load_lab_recipe
 from align.mini.train import reasoner_rows
 from align.mini.trained import BASE_ADAPTER, PST_BUNDLE, SFT_BUNDLE, TOWER, curve_of
 from align.recipe import Recipe, digest_of, load_recipe
 from align.records import Pair, SftRow, read_rows
-from align.run import Span, run
+from align.run import run
 from align.train.curve import CURVE_FILE
 from align.train.sft import train_adapter
 from align.train.srpo import prefer

@@ -18,10 +18,11 @@ from align.baselines.plan import Plan, plan
 from align.baselines.variants import ALL_KINDS, VARIANTS, Variant
 from align.errors import RecipeError
 from align.evaluate.recipe import Evaluated
+from align.graph import Span
 from align.manifest import begin
 from align.recipe import load_recipe
 from align.records import Dropped, Pair, SftRow
-from align.run import Span, run
+from align.run import run
 from align.train import sft as stage_1
 from policies.bundle import WEIGHTS_FILE, read_bundle
 from tests.align.recipes import write_recipe

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from align.errors import RecipeError, StageAborted
+from align.graph import Span
 from align.recipe import Recipe
 from align.records import Description, Dropped, DropReason, Query, Usage, read_rows, write_rows
-from align.run import Span, run
+from align.run import run
 from align.scale import Gathered, ask_on_workers, check_workers, dealt, workers
 from align.scale_worker import Batch, StageWorker, Stopped, stop_marker
 from align.stages.describe import DESCRIBE

@@ -82,7 +82,7 @@ def test_the_file_tree_leaves_no_folder_out(package: str) -> None:
 
 
 def test_stages_in_the_readme_are_those_of_the_code() -> None:
-    from align.run import STAGES
+    from align.graph import STAGES
 
     section = README.split("## How a row travels", 1)[1].split("\n## ", 1)[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [stage.name for stage in STAGES]
