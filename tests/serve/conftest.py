@@ -1,18 +1,18 @@
 """A scripted engine, a gateway in front of it, and (for the engine marker) the real thing."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from serve.settings import ENV_PREFIX, Settings
+from serve.settings import ENV_PREFIX
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.serve.databases import database_url, postgres
-from tests.serve.gateways import Gateway, running_gateway, write_bundle
+from tests.serve.gateways import Gateway, running_gateway, settings_for, write_bundle
+from tests.serve.guarded import guarded_gateway
 from tests.serve.programs import Program, running_program
 
 __all__ = ["database_url", "postgres"]
@@ -38,10 +38,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 @pytest.fixture
 def engine() -> Iterator[ScriptedEngine]:
     with ScriptedEngine().running() as engine:
         yield engine
+
+
+@pytest.fixture
+def engines() -> Iterator[list[ScriptedEngine]]:
+    """Two replicas."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(ScriptedEngine().running()) for _ in range(2)]
 
 
 @pytest.fixture
@@ -78,22 +90,11 @@ def gateway(shared_gateway: Gateway) -> Gateway:
     return shared_gateway
 
 
-CHECKS = ("contradicted_answer", "missing_trace", "verdict_flip", "invented_clause", "unseen_picture")
-READING: Mapping[str, Any] = MappingProxyType(
-    {"checks": dict.fromkeys(CHECKS, "flag"), "require_trace": "never"}
-)
-"""A gate whose own checks block nothing: for tests of how replies are read."""
-
-
-def settings_for(scripted: ScriptedEngine, bundle: Path, **changes: Any) -> Settings:
-    values: dict[str, Any] = {
-        "engine": {"remote": {"url": scripted.url, "poll_interval_s": 0.05}},
-        "adapters": [{"bundle": bundle}],
-        "gate": dict(READING),
-        "ledger": {"enabled": False},
-        "state_dir": bundle.parent / "state",
-    }
-    return Settings(**(values | changes))
+@pytest.fixture(scope="module")
+def guarded(bundle: Path) -> Iterator[Gateway]:
+    """One that enforces, with a guard of patterns."""
+    with guarded_gateway(bundle) as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,7 @@ from tests.fakes.scripted_engine import Asked as EngineAsked
 from tests.fakes.scripted_engine import Scripted, ScriptedEngine
 from tests.fakes.scripted_guard import ScriptedGuard
 from tests.serve.audited import Json, measured, only_row
-from tests.serve.conftest import settings_for
-from tests.serve.gateways import ALIAS, PATIENCE_S, ask, eventually, running_gateway
+from tests.serve.gateways import ALIAS, PATIENCE_S, ask, eventually, running_gateway, settings_for
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 TRACE = ("[visual] It shows a cat.\n", "[textual] It asks what", " that is.\n", "Verdict: comply\n")

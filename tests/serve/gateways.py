@@ -3,10 +3,11 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -113,6 +114,24 @@ def write_bundle(
     manifest = Manifest(**(fields | changes))
     write_manifest(directory, manifest)
     return manifest
+
+
+CHECKS = ("contradicted_answer", "missing_trace", "verdict_flip", "invented_clause", "unseen_picture")
+READING: Mapping[str, Any] = MappingProxyType(
+    {"checks": dict.fromkeys(CHECKS, "flag"), "require_trace": "never"}
+)
+"""A gate whose own checks block nothing: for tests of how replies are read."""
+
+
+def settings_for(scripted: ScriptedEngine, bundle: Path, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "engine": {"remote": {"url": scripted.url, "poll_interval_s": 0.05}},
+        "adapters": [{"bundle": bundle}],
+        "gate": dict(READING),
+        "ledger": {"enabled": False},
+        "state_dir": bundle.parent / "state",
+    }
+    return Settings(**(values | changes))
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 from serve.gate.wording import REPLACED, WITHHELD
 from tests.fakes.raw_engine import RawEngine
-from tests.serve.conftest import settings_for
-from tests.serve.gateways import ALIAS, Gateway, running_gateway
+from tests.serve.gateways import ALIAS, Gateway, running_gateway, settings_for
 
 Json = dict[str, Any]
 

@@ -30,11 +30,6 @@ from tests.serve.gateways import PATIENCE_S, eventually
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def admission(tallies: Tallies | None = None, **limits: Any) -> Admission:
     return Admission(
         LimitSettings(**({"in_flight": 1, "queue": 2, "queue_s": PATIENCE_S} | limits)),

@@ -31,8 +31,7 @@ from serve.api import chat, guardrail, models, moderations, responses, system, t
 from serve.api.contract import document
 from serve.gate.formats.litellm_generic import PATH as GUARDRAIL_PATH
 from tests.fakes.scripted_engine import PLAIN_REPLY, Scripted, ScriptedEngine
-from tests.serve.conftest import settings_for
-from tests.serve.gateways import ALIAS, REFUSAL, Gateway, ask, running_gateway
+from tests.serve.gateways import ALIAS, REFUSAL, Gateway, ask, running_gateway, settings_for
 
 Json = dict[str, Any]
 Case: TypeAlias = schemathesis.Case[Any]

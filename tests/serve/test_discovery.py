@@ -17,11 +17,6 @@ pytestmark = pytest.mark.anyio
 Json = dict[str, Any]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_a_list_is_what_it_is() -> None:
     assert await Static(["http://a:1/", "http://b:2"]).addresses() == {"http://a:1", "http://b:2"}
 

@@ -27,11 +27,6 @@ PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"
 """What the tests take for the public Internet, and for our own network."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Host:
     """A scripted web server: what it is to say by path, and who asked."""

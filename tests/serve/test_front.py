@@ -26,11 +26,6 @@ CHAT, OTHER = "c" * 20, "o" * 20
 PATH = "/v1/chat/completions"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Store:
     async def all(self) -> list[StoredKey]:
         allowance = Allowance(requests_per_minute=3)

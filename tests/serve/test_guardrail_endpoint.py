@@ -23,11 +23,6 @@ BLOCKED = {
 PASSED = {**BLOCKED, "action": "NONE", "blocked_reason": None}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def around() -> Iterator[Answering]:
     with answering() as running:

@@ -16,9 +16,8 @@ from pydantic import SecretStr
 
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.serve.audited import added_keys, headers_of, measured
-from tests.serve.conftest import settings_for
 from tests.serve.databases import Postgres, fetch
-from tests.serve.gateways import PATIENCE_S, ask, eventually, running_gateway
+from tests.serve.gateways import PATIENCE_S, ask, eventually, running_gateway, settings_for
 
 PER_SECOND = 20
 IN_TIME_S = 4.0

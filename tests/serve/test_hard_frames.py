@@ -6,7 +6,6 @@ On the wire of the composed gateway, enforcing. How events are cut out of bytes 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,26 +14,20 @@ from hypothesis import strategies as st
 from tests.fakes.raw_engine import DONE, EVENTS, Raw, chunk, frames, said
 from tests.fakes.scripted_engine import Scripted
 from tests.serve.gateways import Gateway
-from tests.serve.guarded import ANSWER, FORBIDDEN, TRACE, WAYS, Json, guarded_gateway, tell
+from tests.serve.guarded import ANSWER, FORBIDDEN, TRACE, WAYS, Json, tell
 
 GOOD = said([TRACE, ANSWER])
 BAD = said([TRACE, "It is a ", FORBIDDEN, "."])
 WORD = FORBIDDEN.encode()
 
 
-@pytest.fixture(scope="module")
-def running(bundle: Path) -> Iterator[Gateway]:
-    with guarded_gateway(bundle) as gateway:
-        yield gateway
-
-
 @pytest.fixture
-def gateway(running: Gateway) -> Iterator[Gateway]:
+def gateway(guarded: Gateway) -> Iterator[Gateway]:
     """Whatever it was sent, it answers the next one."""
-    yield running
-    running.engine.replies.clear()
-    running.engine.enqueue(Scripted(TRACE + ANSWER))
-    assert tell(running).answer == ANSWER
+    yield guarded
+    guarded.engine.replies.clear()
+    guarded.engine.enqueue(Scripted(TRACE + ANSWER))
+    assert tell(guarded).answer == ANSWER
 
 
 def dressed(before: bytes = b"", after: bytes = b"", blank: bytes = b" ") -> Callable[[Json], bytes]:

@@ -22,9 +22,8 @@ from serve.door.fetch import open_fetcher
 from tests.fakes.scripted_engine import Scripted, ScriptedEngine
 from tests.fakes.scripted_guard import ScriptedGuard, Told
 from tests.serve.audited import Json, added_keys, audit, errors_in, headers_of, measured, only_row
-from tests.serve.conftest import settings_for
 from tests.serve.doors import running_app
-from tests.serve.gateways import ALIAS, PATIENCE_S, ask, eventually, running_gateway
+from tests.serve.gateways import ALIAS, PATIENCE_S, ask, eventually, running_gateway, settings_for
 
 CHAT, RESPONSES, MODERATIONS = PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/moderations")
 STAGES = ("input", "reasoning", "answer")

@@ -14,8 +14,7 @@ from tests.fakes.scripted_engine import Scripted, ScriptedEngine
 from tests.serve.answering import Answering, Said, ScriptedGuard, answering
 from tests.serve.audit_rows import AWAY
 from tests.serve.audited import added_keys, audit, errors_in, headers_of, json_of, measured, only_row
-from tests.serve.conftest import settings_for
-from tests.serve.gateways import ALIAS, PATIENCE_S, ask, eventually, running_gateway
+from tests.serve.gateways import ALIAS, PATIENCE_S, ask, eventually, running_gateway, settings_for
 from tests.serve.judging import COMPLIES, REFUSES, Judging, judging
 
 GUARDRAIL = "/beta/litellm_basic_guardrail_api"
@@ -27,11 +26,6 @@ BODIES = {
 }
 JUDGED = tuple(BODIES)[2:]
 TAKES_S = 0.4
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.anyio
 OPERATORS = "o" * 24
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class ScriptedStore:
     """A table that says what it is told to say, or is away."""
 

@@ -12,11 +12,6 @@ from serve.errors import MethodNotAllowed
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Noting:
     """An application that notes what came to it."""
 

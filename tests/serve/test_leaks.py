@@ -23,7 +23,6 @@ issues. What is not below is held elsewhere:
 import http.client
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
@@ -36,8 +35,7 @@ from tests.fakes.raw_engine import DONE, Raw, RawEngine, chunk, frames, said
 from tests.fakes.scripted_engine import Scripted
 from tests.fakes.scripted_guard import ScriptedGuard
 from tests.fakes.scripted_guard import Told as GuardTold
-from tests.serve.conftest import settings_for
-from tests.serve.gateways import Gateway, eventually, running_gateway
+from tests.serve.gateways import Gateway, eventually, running_gateway, settings_for
 from tests.serve.guarded import (
     ADDRESS,
     ANSWER,
@@ -55,17 +53,11 @@ WINDOW = 160
 """Characters of an answer that are scanned at a time, by default."""
 
 
-@pytest.fixture(scope="module")
-def running(bundle: Path) -> Iterator[Gateway]:
-    with guarded_gateway(bundle) as gateway:
-        yield gateway
-
-
 @pytest.fixture
-def gateway(running: Gateway) -> Gateway:
-    running.engine.replies.clear()
-    running.engine.history.clear()
-    return running
+def gateway(guarded: Gateway) -> Gateway:
+    guarded.engine.replies.clear()
+    guarded.engine.history.clear()
+    return guarded
 
 
 def in_tokens(before: str, after: str = "") -> list[str]:

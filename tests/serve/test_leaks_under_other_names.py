@@ -5,8 +5,6 @@ On the wire of the composed gateway, enforcing. The other known leaks are in tes
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,20 +13,14 @@ from serve.gate.wording import WITHHELD
 from tests.fakes.raw_engine import DONE, Raw, chunk, frames, said
 from tests.fakes.scripted_engine import Scripted
 from tests.serve.gateways import ALIAS, Gateway
-from tests.serve.guarded import ANSWER, ASKED, FORBIDDEN, TRACE, Json, guarded_gateway, tell
-
-
-@pytest.fixture(scope="module")
-def running(bundle: Path) -> Iterator[Gateway]:
-    with guarded_gateway(bundle) as gateway:
-        yield gateway
+from tests.serve.guarded import ANSWER, ASKED, FORBIDDEN, TRACE, Json, tell
 
 
 @pytest.fixture
-def gateway(running: Gateway) -> Gateway:
-    running.engine.replies.clear()
-    running.engine.history.clear()
-    return running
+def gateway(guarded: Gateway) -> Gateway:
+    guarded.engine.replies.clear()
+    guarded.engine.history.clear()
+    return guarded
 
 
 WORDS = json.dumps({"x": FORBIDDEN})

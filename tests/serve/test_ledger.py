@@ -31,11 +31,6 @@ ANSWERED = "what was answered"
 CONTENT = Content({"messages": [{"role": "user", "content": ASKED}]}, (ANSWERED,))
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def keep(settings: Settings, *rows: Interaction, metrics: Metrics | None = None) -> None:
     """What a gateway does with them that is stopped right after."""
     async with open_ledger(settings, metrics or new_metrics()) as ledger:

@@ -18,8 +18,7 @@ from PIL import Image
 
 from serve.engine.launch import free_port
 from tests.fakes.scripted_engine import ScriptedEngine
-from tests.serve.conftest import settings_for
-from tests.serve.gateways import PATIENCE_S, ask, eventually, running_gateway
+from tests.serve.gateways import PATIENCE_S, ask, eventually, running_gateway, settings_for
 from tests.serve.programs import ROOT, listens
 
 

@@ -23,11 +23,6 @@ TEXT_AND_PICTURE = [
 ]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def around() -> Iterator[Answering]:
     with answering() as running:

@@ -31,11 +31,6 @@ OPTIONS: TypeAdapter[list[GuardSettings]] = TypeAdapter(list[GuardSettings])
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def server() -> Iterator[ScriptedGuard]:
     with ScriptedGuard(SAFE).running() as guard:
         yield guard

@@ -26,11 +26,6 @@ LIMITS = LimitSettings(image_bytes=200_000, image_pixels=1_000_000, images_per_r
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def public() -> Iterator[Host]:
     with running(PUBLIC) as host:
         yield host

@@ -44,11 +44,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
     """A file system without room for a file larger than that."""

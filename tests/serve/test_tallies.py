@@ -27,11 +27,6 @@ GAPS = st.lists(
 )
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @settings(max_examples=150, deadline=None)
 @given(gaps=GAPS, limit=st.integers(1, 20), start=st.floats(0, 1e6))
 def test_a_rate_is_never_exceeded_in_any_minute(

@@ -74,11 +74,6 @@ STEPS = 400
 GOOD_LOSS = 0.005
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def picture() -> Image.Image:
     image = Image.new("RGB", (60, 60), "teal")
     image.paste((240, 240, 20), (15, 15, 45, 45))

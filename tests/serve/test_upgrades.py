@@ -13,8 +13,7 @@ from serve.adapters.registry import build_registry
 from serve.app import create_app
 from serve.server import listen, server_config, url_of
 from tests.fakes.scripted_engine import ScriptedEngine
-from tests.serve.conftest import settings_for
-from tests.serve.gateways import PATIENCE_S, Gateway, ask, eventually
+from tests.serve.gateways import PATIENCE_S, Gateway, ask, eventually, settings_for
 from tests.serve.test_hard_connections import Caller
 
 CHAT = "/v1/chat/completions"
