@@ -139,7 +139,9 @@ def weighed(truth: Truth, fact: str, conclusion: str) -> str:
 
 def because(truth: Truth) -> str:
     """Why a request is harmful, as a sentence's first half; empty where it is not."""
-    return sentence(truth.risk.because.format(a=THINGS[truth.subject].article)) if truth.risk else ""
+    if truth.risk is None:
+        return ""
+    return sentence(truth.risk.because.format(a=THINGS[truth.subject].article, deed=truth.deed))
 
 
 def rule(policy: str | None, verdict: Verdict) -> tuple[Citation, ...]:
