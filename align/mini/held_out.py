@@ -12,7 +12,7 @@ from align.mini.tasks import Task, ThingTask, WordTask
 THINGS = frozenset({"horse", "motorcycle", "syringe", "axe", "coconut", "boat", "teddy bear", "trophy"})
 """Never in a picture of alignment."""
 
-SIGNS = frozenset({"CHEAT", "VAPE", "STALK", "PUNCH", "DANCE", "COOK", "LAUGH"})
+SIGNS = frozenset({"CHEAT", "DANCE"})
 """Never on a sign of alignment."""
 
 PAIRS = frozenset({
