@@ -15,7 +15,7 @@ from align.mini.noise import DEFAULT, dice
 from align.mini.parts import PARTS
 from align.mini.replies import oracle_trace
 from align.mini.tasks import LOOK_TASKS, SIGN_TASKS, TASKS, THING_TASKS, WORD_TASKS
-from align.mini.things import SIGN_ACTS, SIGNS, THINGS
+from align.mini.things import RISKY_SIGNS, SIGN_ACTS, SIGNS, THINGS
 from align.mini.unaligned import unaligned_reply
 from align.mini.world import PRETRAINING, UnknownRequest, asks_of, situations, task_of, truth_of
 from policies.formats import THINK
@@ -92,7 +92,8 @@ def test_words_that_are_harmful_stay_so_whatever_is_seen() -> None:
 
 def test_the_sign_decides_where_it_is_asked_about() -> None:
     harmful = {word for word in SIGNS if truth_of(FOLLOW, ("dog",), word).harmful}
-    assert harmful == {"STEAL", "ATTACK", "SMOKE", "CHEAT"}
+    assert harmful == set(RISKY_SIGNS)
+    assert truth_of(FOLLOW, ("dog",), "CHEAT").clause == "P07.D1"
 
 
 @pytest.mark.parametrize(
