@@ -25,5 +25,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _run() -> int:
+    """`main`, and a clean parting from the other processes where it went well.
+
+    Threads of a process group that is still there when Python ends can abort the process after all its work
+    is done (torch's documentation of distributed shutdown). After a failure the others may be stuck in the
+    group, and the reason is already written: there, ending is all that is left to do.
+    """
+    if status := main(sys.argv[1:]):
+        return status
+    PartialState().destroy_process_group()
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_run())

@@ -296,6 +296,7 @@ sft, srpo = sys.argv[1:]
 for job, callback in ((sft, None), (srpo, Interrupt), (srpo, None)):
     if main(job, callback):
         sys.exit(1)
+PartialState().destroy_process_group()
 """
 
 
