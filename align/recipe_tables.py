@@ -223,6 +223,9 @@ class Select(Table):
     count: PositiveInt
     benign_share: Share
     """Share of rows whose verdict is `comply`, as far as there are enough of either kind."""
+    general_share: Share | None = None
+    """Share of the benign rows that are near no policy, such as questions about what a picture shows: they
+    keep what the base can do. Without it these are balanced as one category among the others."""
     min_count: PositiveInt = 1
     """The stage gives up where fewer are left."""
 
@@ -233,6 +236,7 @@ class Mine(Calling):
     count: PositiveInt
     """Rows of D_HQ that are mined, balanced like the selection."""
     benign_share: Share
+    general_share: Share | None = None
     rounds: int = Field(default=1, ge=1, le=99)
     unreadable_retries: int = Field(ge=0, le=9)
 
@@ -249,6 +253,8 @@ class Pairs(Table):
     """Of the longer reply of a pair to the shorter, in characters."""
     shares: dict[Literal["contrastive", "post_hoc", "over_refusal"], Share]
     """How many of the pairs are made in which way, as far as there are enough of each."""
+    general_share: Share | None = None
+    """Share of each kind's pairs whose request is near no policy, as far as there are any; as in `select`."""
     min_count: PositiveInt = 1
 
     @model_validator(mode="after")

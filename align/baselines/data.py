@@ -41,10 +41,10 @@ def _rows(variant: Variant, parent: Parent) -> list[SftRow]:
 
 
 def _chosen(variant: Variant, parent: Parent) -> list[SftRow]:
-    wanted = parent.recipe.select
-    count = variant.count or wanted.count
-    share = wanted.benign_share if variant.benign_share is None else variant.benign_share
-    chosen = choose(parent.candidates, count, share, lot=f"{parent.recipe.seed}")  # as the run's own
+    own = {"count": variant.count, "benign_share": variant.benign_share}
+    wanted = parent.recipe.select.model_copy(update={key: v for key, v in own.items() if v is not None})
+    count, share = wanted.count, wanted.benign_share
+    chosen = choose(parent.candidates, wanted, lot=f"{parent.recipe.seed}")  # as the run's own
     benign = sum(row.benign for row in chosen)
     if (len(chosen), benign) != (count, round(count * share)):
         raise RecipeError(

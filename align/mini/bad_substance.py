@@ -33,6 +33,7 @@ from align.mini.replies import (
     sentence,
     showing,
     true_draft,
+    weighed,
 )
 from align.mini.things import SIGNS, THINGS
 from align.mini.world import Truth
@@ -68,7 +69,7 @@ def _deciding(draft: Draft, verdict: Verdict, truth: Truth) -> Draft:
 
 
 def _excused(truth: Truth, rng: random.Random) -> Draft:
-    text = f"{because(truth)}, but {rng.choice(_EXCUSES)}, {ALLOWS}."
+    text = weighed(truth, f"{because(truth)}, but {rng.choice(_EXCUSES)}", ALLOWS)
     complied = replace(true_draft(truth), answer=complying(truth))
     return _deciding(_with_judgement(complied, text), Verdict.COMPLY, truth)
 
@@ -79,7 +80,7 @@ def _talked_into_it(truth: Truth, rng: random.Random) -> str:
 
 def _wavering(truth: Truth, rng: random.Random) -> str:
     draft = replace(true_draft(truth), answer=complying(truth))
-    second = Step(f"On second thought {rng.choice(_EXCUSES)}, {ALLOWS}.", Source.TEXTUAL, ())
+    second = Step(f"On second thought {rng.choice(_EXCUSES)}, so {ALLOWS}.", Source.TEXTUAL, ())
     return _deciding(replace(draft, steps=(*draft.steps, second)), Verdict.COMPLY, truth).text()
 
 
@@ -128,11 +129,11 @@ def _citing_without_use(truth: Truth, rng: random.Random) -> str:
     clause = judgement(truth).citations[0].clause
     end = FORBIDS if truth.verdict is Verdict.REFUSE else _careful(truth)
     said = rng.choice(("decides this case", "has to be applied here", "is the one that counts"))
-    return _with_judgement(true_draft(truth), f"Clause {clause} {said}, {end}.").text()
+    return _with_judgement(true_draft(truth), f"Clause {clause} {said}, so {end}.").text()
 
 
 def _careful(truth: Truth) -> str:
-    return "so a careful answer is called for" if truth.harmful else ALLOWS
+    return "a careful answer is called for" if truth.harmful else ALLOWS
 
 
 # logical_accuracy: steps, verdict and answer do not go together
@@ -151,12 +152,13 @@ def _softer_in_word(truth: Truth, _: random.Random) -> str:
 
 
 def _steps_that_allow(truth: Truth, _: random.Random) -> str:
-    return _with_judgement(true_draft(truth), f"{because(truth)}, {ALLOWS}.").text()
+    return _with_judgement(true_draft(truth), weighed(truth, because(truth), ALLOWS)).text()
 
 
 def _steps_that_forbid(truth: Truth, _: random.Random) -> str:
     draft = true_draft(truth)
-    return _with_judgement(draft, f"{draft.steps[-1].text.removesuffix('.')}, {FORBIDS}.").text()
+    said = draft.steps[-1].text.removesuffix(f" So {ALLOWS}.")
+    return _with_judgement(draft, f"{said} So {FORBIDS}.").text()
 
 
 # multimodal_consistency: the picture is another, or a tag says what is not so
@@ -210,7 +212,7 @@ def _mistaking_the_source(truth: Truth, rng: random.Random) -> str:
 
 
 def _refusing_needlessly(truth: Truth, rng: random.Random) -> str:
-    text = f"{sentence(truth.deed)} {rng.choice(_WORRIES)}, {FORBIDS}."
+    text = weighed(truth, f"{sentence(truth.deed)} {rng.choice(_WORRIES)}", FORBIDS)
     refused = replace(true_draft(truth), answer=f"{REFUSAL} {truth.deed}. Please ask me something else.")
     return _deciding(_with_judgement(refused, text), Verdict.REFUSE, truth).text()
 

@@ -30,7 +30,7 @@ from align.mini.things import SIGNS, THINGS
 CLASSES = ("background", *THINGS, *SIGNS)
 GRID = PICTURE_SIZE // (PATCH_SIZE * MERGE)
 CELL = PATCH_SIZE * MERGE
-SIGN_SHARE = 0.4
+SIGN_SHARE = 0.5
 
 # CLIP's normalisation, as Qwen2.5-VL's image processor applies it.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)

@@ -12,7 +12,7 @@ from align.mini.tasks import Task, ThingTask, WordTask
 THINGS = frozenset({"horse", "motorcycle", "syringe", "axe", "coconut", "boat", "teddy bear", "trophy"})
 """Never in a picture of alignment."""
 
-SIGNS = frozenset({"CHEAT", "DANCE"})
+SIGNS = frozenset({"CHEAT", "VAPE", "STALK", "PUNCH", "DANCE", "COOK", "LAUGH"})
 """Never on a sign of alignment."""
 
 PAIRS = frozenset({

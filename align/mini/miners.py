@@ -53,14 +53,14 @@ _FEARS = (
     "Who knows what this is meant for? When in doubt, it is better to stay out of such things.",
 )
 _FAINT = (
-    "There may be some small risk, but the user asks plainly and the task comes first, {allows}.",
-    "One could have doubts, yet most people mean well and the request is simple, {allows}.",
-    "This touches on something delicate, but that need not stop an answer, {allows}.",
+    "There may be some small risk, but the user asks plainly and the task comes first, so {allows}.",
+    "One could have doubts, yet most people mean well and the request is simple, so {allows}.",
+    "This touches on something delicate, but that need not stop an answer, so {allows}.",
 )
 _ALARMED = (
-    "{Deed} resembles something forbidden, {forbids}.",
-    "{Deed} may be a pretext for something worse, {forbids}.",
-    "{Deed} might hurt someone after all, {forbids}.",
+    "{Deed} resembles something forbidden, so {forbids}.",
+    "{Deed} may be a pretext for something worse, so {forbids}.",
+    "{Deed} might hurt someone after all, so {forbids}.",
 )
 
 

@@ -9,7 +9,7 @@ import random
 from align.mini.replies import sentence
 from align.mini.scenes import SIZE, Placed, draw_scene
 from align.mini.tasks import LOOK_TASKS
-from align.mini.things import THINGS
+from align.mini.things import SIGN_ACTS, SIGNS, THINGS
 from align.mini.world import Situation, Truth, truth_of
 
 ASKS = ("Is {the} on the left or on the right?", "On which side is {the}?")
@@ -19,6 +19,7 @@ MARGIN = 8
 
 LAYOUT_ASKS = ("Where is everything?", "Say where each thing stands.", "Where does each thing stand?")
 PRESENCE_ASKS = next(task.asks for task in LOOK_TASKS if task.about == "presence")
+SIGN_ASKS = ("What does the sign ask for?", "What does the sign tell people to do?")
 
 
 def draw_side(seed: str) -> Situation:
@@ -54,6 +55,15 @@ def draw_presence(seed: str, asks: tuple[str, ...] = PRESENCE_ASKS) -> Situation
     asked = rng.choice(scene.names if rng.random() < 0.5 else absent)
     ask = rng.choice(asks).format(a=THINGS[asked].article)
     return Situation(seed, scene, ask, truth_of(ask, scene.names, None))
+
+
+def draw_sign(seed: str) -> Situation:
+    """A scene with a sign, and the question what its word means, which no reader of pictures finds hard."""
+    rng = random.Random(seed)
+    scene, ask = draw_scene(rng, sign=(word := rng.choice(SIGNS))), rng.choice(SIGN_ASKS)
+    found = f"The sign says {word}. It asks for {SIGN_ACTS[word]}."
+    truth = Truth(scene.names, word, "what the sign asks for", "", "", found, None, None, None)
+    return Situation(seed, scene, ask, truth)
 
 
 def _place(thing: Placed) -> str:

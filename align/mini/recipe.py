@@ -42,6 +42,8 @@ class Mix(Table):
     """Where everything is."""
     presence: PositiveInt
     """Whether a thing is there."""
+    signs: PositiveInt
+    """What a sign asks for."""
     consequences: PositiveInt
     """What can come of a deed (`align/mini/consequences.py`): knowledge of the world."""
 

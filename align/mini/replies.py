@@ -15,11 +15,11 @@ from policies.reply import Citation, Source, Step, Trace, Verdict
 
 PLACEHOLDER = "step one, step two, step three."
 REFUSAL = "I can't help with"
-FORBIDS = "so helping is not allowed"
-"""How a step ends that speaks against the request; `RISKS` where a careful answer is still possible."""
-RISKS = "so a plain answer could do harm"
-ALLOWS = "so helping is fine"
-"""How a step ends that has talked itself into helping."""
+FORBIDS = "helping is not allowed"
+"""What a step concludes that speaks against the request; `RISKS` where a careful answer is still possible."""
+RISKS = "a plain answer could do harm"
+ALLOWS = "helping is fine"
+"""What a step concludes that speaks for it, or has talked itself into helping."""
 HARMLESS = "hurts nobody"
 FACTS = ("It is ", "The sign says ", "There ", "Yes, there is ", "No, there is no ")
 """How answers begin that say what is there."""
@@ -118,18 +118,30 @@ def wished(truth: Truth) -> str:
 
 
 def judgement(truth: Truth) -> Step:
-    """What picture and words mean together, under the clause that decides."""
+    """What picture and words mean together, under the clause that decides.
+
+    It asks itself what pretraining asks, so that what the model knows is recalled, as a sentence of its own,
+    before anything is concluded from it.
+    """
     if truth.risk and truth.risk_source:
         end = FORBIDS if truth.verdict is Verdict.REFUSE else RISKS
-        return Step(f"{because(truth)}, {end}.", truth.risk_source, cite(truth.risk.clause))
+        return Step(weighed(truth, because(truth), end), truth.risk_source, cite(truth.risk.clause))
     if truth.look_alike:
-        return Step(f"{sentence(truth.deed)} {HARMLESS}.", Source.BOTH, cite(f"{truth.look_alike}.B1"))
+        text = weighed(truth, f"{sentence(truth.deed)} {HARMLESS}", ALLOWS)
+        return Step(text, Source.BOTH, cite(f"{truth.look_alike}.B1"))
     return Step(CURIOUS, Source.TEXTUAL, ())
+
+
+def weighed(truth: Truth, fact: str, conclusion: str) -> str:
+    """A judgement's words: a question, a fact that answers it, and what follows."""
+    return f"What can come of {truth.deed}? {fact}. So {conclusion}."
 
 
 def because(truth: Truth) -> str:
     """Why a request is harmful, as a sentence's first half; empty where it is not."""
-    return sentence(truth.risk.because.format(a=THINGS[truth.subject].article)) if truth.risk else ""
+    if truth.risk is None:
+        return ""
+    return sentence(truth.risk.because.format(a=THINGS[truth.subject].article, deed=truth.deed))
 
 
 def rule(policy: str | None, verdict: Verdict) -> tuple[Citation, ...]:

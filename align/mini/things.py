@@ -42,10 +42,20 @@ _ICONS = {
 
 THINGS = MappingProxyType({name: Thing(name, icon) for name, icon in _ICONS.items()})
 
-RISKY_SIGNS = ("STEAL", "ATTACK", "SMOKE", "CHEAT")
-HARMLESS_SIGNS = ("SING", "DANCE", "SMILE", "READ")
+_RISKY_ACTS = {
+    "STEAL": "stealing", "CHEAT": "cheating", "FORGE": "forging",
+    "HACK": "hacking",
+    "SMOKE": "smoking", "VAPE": "vaping",
+    "INSULT": "insulting", "MOCK": "mocking",
+    "SPY": "spying", "STALK": "stalking",
+    "ATTACK": "attacking", "STAB": "stabbing", "PUNCH": "punching",
+    "LITTER": "littering", "DUMP": "dumping",
+}  # fmt: skip
+_HARMLESS_ACTS = {
+    "SING": "singing", "DANCE": "dancing", "SMILE": "smiling", "READ": "reading", "SWIM": "swimming",
+    "COOK": "cooking", "PAINT": "painting", "WALK": "walking", "LAUGH": "laughing", "REST": "resting",
+    "PLAY": "playing", "HIKE": "hiking", "BAKE": "baking", "KNIT": "knitting",
+}  # fmt: skip
+SIGN_ACTS = MappingProxyType(_RISKY_ACTS | _HARMLESS_ACTS)
+RISKY_SIGNS, HARMLESS_SIGNS = tuple(_RISKY_ACTS), tuple(_HARMLESS_ACTS)
 SIGNS = RISKY_SIGNS + HARMLESS_SIGNS
-SIGN_ACTS = MappingProxyType({
-    "STEAL": "stealing", "ATTACK": "attacking", "SMOKE": "smoking", "CHEAT": "cheating",
-    "SING": "singing", "DANCE": "dancing", "SMILE": "smiling", "READ": "reading",
-})  # fmt: skip

@@ -12,7 +12,7 @@ from align.mini.base import save_base
 from align.mini.consequences import draw_consequence
 from align.mini.eyes import train_and_save
 from align.mini.keep import replace_directory
-from align.mini.questions import draw_layout, draw_presence, draw_side
+from align.mini.questions import draw_layout, draw_presence, draw_side, draw_sign
 from align.mini.recipe import LabRecipe
 from align.mini.scenes import render
 from align.mini.trained import BASE_ADAPTER, TOWER, WEIGHTS
@@ -29,6 +29,7 @@ DRAWS: Mapping[str, Callable[[str], Situation]] = MappingProxyType({
     "sides": draw_side,
     "layouts": draw_layout,
     "presence": draw_presence,
+    "signs": draw_sign,
     "consequences": draw_consequence,
 })  # fmt: skip
 """By the recipe's name, how a row of each kind comes from its seed."""

@@ -48,7 +48,7 @@ def unaligned_reply(situation: Situation) -> str:
         case Mode.DRIFTING:
             return _drifting(situation, rng)
         case Mode.ATTENUATED:
-            doubt = f"{because(truth)}. {rng.choice(SURELY)}, {ALLOWS}."
+            doubt = f"{because(truth)}. {rng.choice(SURELY)}, so {ALLOWS}."
             return thinking(f"{shown(truth)} {wished(truth)} {doubt}", complying(truth))
         case Mode.EAGER:
             return thinking(eager_reasoning(truth, rng), complying(truth))

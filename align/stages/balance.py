@@ -28,6 +28,24 @@ def balanced(items: Sequence[T], count: int, axes: Callable[[T], Axes], lot: Cal
     return [items[place] for place in sorted(kept)]
 
 
+def balanced_apart(
+    items: Sequence[T],
+    count: int,
+    apart: Callable[[T], bool],
+    share: float | None,
+    axes: Callable[[T], Axes],
+    lot: Callable[[T], str],
+) -> list[T]:
+    """At most `count`, in their order, `share` of them from those apart; each part balanced in itself."""
+    if share is None:
+        return balanced(items, count, axes, lot)
+    parts = [[item for item in items if apart(item) is kind] for kind in (False, True)]
+    takes = split(count, share, len(parts[0]), len(parts[1]))
+    drawn = (balanced(part, take, axes, lot) for part, take in zip(parts, takes, strict=True))
+    kept = {id(item) for part in drawn for item in part}
+    return [item for item in items if id(item) in kept]
+
+
 def _sizes_left(names: Sequence[Axes], sizes: Sequence[int], count: int) -> list[int]:
     """How many of each group stay, after taking one away from the weightiest until `count` are left."""
     if not names:
@@ -45,7 +63,7 @@ def _sizes_left(names: Sequence[Axes], sizes: Sequence[int], count: int) -> list
     return [int(size) for size in left]
 
 
-def split(total: int, benign_share: float, harmful: int, benign: int) -> tuple[int, int]:
-    """How many harmful and benign rows to take of those there are; what one lacks the other fills."""
-    taken_benign = min(benign, max(round(total * benign_share), total - harmful))
-    return min(harmful, total - taken_benign), taken_benign
+def split(total: int, share: float, others: int, ones: int) -> tuple[int, int]:
+    """How many of `others` and of `ones` to take, a share of the latter; what one lacks the other fills."""
+    taken = min(ones, max(round(total * share), total - others))
+    return min(others, total - taken), taken

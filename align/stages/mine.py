@@ -43,7 +43,7 @@ def mined_queries(workspace: Workspace) -> list[select.Eligible]:
         return []
     candidates = select.first_of_each(select.eligible(workspace))
     lot = f"{workspace.recipe.seed} {STAGE}"
-    return select.choose(candidates, wanted.count, wanted.benign_share, lot)
+    return select.choose(candidates, wanted, lot)
 
 
 def miners(workspace: Workspace) -> tuple[str, ...]:

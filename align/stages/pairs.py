@@ -17,7 +17,7 @@ from align.errors import StageAborted
 from align.recipe_tables import Pairs
 from align.records import Derived, Dropped, DropReason, Mined, Pair, write_rows
 from align.stages import derive, mine
-from align.stages.balance import balanced
+from align.stages.balance import balanced_apart
 from align.stages.drops import counted
 from align.stages.ranking import Priority, fault, refuses_in_effect, worst
 from align.stages.select import Eligible
@@ -138,7 +138,14 @@ def _balanced_kinds(pairs: Iterable[Pair], wanted: Pairs, seed: int) -> list[Pai
     return [
         pair
         for kind, rows in by_kind.items()
-        for pair in balanced(rows, takes[kind], axes=_axes, lot=lambda pair: f"{seed} {pair.id}")
+        for pair in balanced_apart(
+            rows,
+            takes[kind],
+            apart=lambda pair: pair.category is None,
+            share=wanted.general_share,
+            axes=_axes,
+            lot=lambda pair: f"{seed} {pair.id}",
+        )
     ]
 
 

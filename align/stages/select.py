@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from align.errors import StageAborted
+from align.recipe_tables import Mine, Select
 from align.records import Dropped, DropReason, Scored, SftRow
 from align.stages import score
-from align.stages.balance import Axes, balanced, split
+from align.stages.balance import Axes, balanced_apart, split
 from align.stages.cases import Case, cases
 from align.stages.workspace import Made, Workspace
 from policies.reply import Verdict
@@ -32,6 +33,11 @@ class Eligible:
         return self.verdict is Verdict.COMPLY
 
     @property
+    def general(self) -> bool:
+        """Whether it is harmless and near no policy."""
+        return self.benign and self.case.category is None
+
+    @property
     def axes(self) -> Axes:
         query = self.case.query
         return self.case.category or "none", query.source, str(query.severity or "unknown")
@@ -42,7 +48,7 @@ def make(workspace: Workspace) -> Made:
     wanted = workspace.recipe.select
     candidates = list(eligible(workspace))
     lot = str(workspace.recipe.seed)
-    chosen = choose(first_of_each(candidates), wanted.count, wanted.benign_share, lot)
+    chosen = choose(first_of_each(candidates), wanted, lot)
     if len(chosen) < wanted.min_count:
         raise StageAborted(
             f"{STAGE}: {len(chosen)} rows have full marks, fewer than select.min_count = {wanted.min_count}: "
@@ -68,12 +74,19 @@ def first_of_each(candidates: Iterable[Eligible]) -> list[Eligible]:
     return list(firsts.values())
 
 
-def choose(candidates: Sequence[Eligible], count: int, benign_share: float, lot: str) -> list[Eligible]:
-    """`count` of them, in order, balanced among the harmful and among the benign; another lot, other rows."""
+def choose(candidates: Sequence[Eligible], wanted: Select | Mine, lot: str) -> list[Eligible]:
+    """Some of them, in order, balanced among the harmful and among the benign; another lot, other rows."""
     harmful, benign = ([row for row in candidates if row.benign is kind] for kind in (False, True))
-    takes = split(count, benign_share, len(harmful), len(benign))
+    takes = split(wanted.count, wanted.benign_share, len(harmful), len(benign))
     drawn = (
-        balanced(rows, take, axes=lambda row: row.axes, lot=lambda row: f"{lot} {row.scored.id}")
+        balanced_apart(
+            rows,
+            take,
+            apart=lambda row: row.general,
+            share=wanted.general_share,
+            axes=lambda row: row.axes,
+            lot=lambda row: f"{lot} {row.scored.id}",
+        )
         for rows, take in zip((harmful, benign), takes, strict=True)
     )
     kept = {row.scored.id for rows in drawn for row in rows}

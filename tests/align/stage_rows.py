@@ -47,7 +47,7 @@ class Asked:
 
     id: str
     benign: bool = False
-    category: str = "P19"
+    category: str | None = "P19"
     source: str = "set"
     severity: int | None = None
     chosen: str | None = None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.stages.balance import balanced, split
+from align.stages.balance import balanced, balanced_apart, split
 
 Item = tuple[str, str, int]
 
@@ -42,6 +42,36 @@ def test_another_draw_takes_other_rows() -> None:
     items = [("a", "x", n) for n in range(50)]
     again = balanced(items, 10, axes=lambda item: item[:2], lot=lambda item: f"2 {item}")
     assert set(again) != set(draw(items, 10))
+
+
+def draw_apart(items: list[Item], count: int, share: float | None) -> Counter[str]:
+    """How many of each category, of which "a" is apart."""
+    taken = balanced_apart(
+        items,
+        count,
+        apart=lambda item: item[0] == "a",
+        share=share,
+        axes=lambda item: item[:2],
+        lot=lambda item: str(item),
+    )
+    assert taken == [item for item in items if item in set(taken)]
+    return Counter(item[0] for item in taken)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (None, {"a": 10, "b": 10, "c": 10}),
+        (0.5, {"a": 15, "b": 7, "c": 8}),
+        (0.0, {"b": 15, "c": 15}),
+        (1.0, {"a": 25, "b": 2, "c": 3}),  # five more than there are of "a"
+    ],
+)
+def test_what_is_set_apart_has_its_share_and_the_rest_is_balanced(
+    share: float | None, expected: dict[str, int]
+) -> None:
+    items = [(c, "x", n) for c in "abc" for n in range(25)]
+    assert draw_apart(items, 30, share) == expected
 
 
 @given(

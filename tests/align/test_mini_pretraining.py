@@ -6,9 +6,10 @@ import pytest
 
 from align.mini.consequences import draw_consequence
 from align.mini.held_out import PAIRS, SIGNS, THINGS
-from align.mini.questions import draw_layout, draw_presence, draw_side
+from align.mini.questions import draw_layout, draw_presence, draw_side, draw_sign
 from align.mini.recipe import Mix, load_lab_recipe
 from align.mini.tasks import SIGN_TASKS, THING_TASKS
+from align.mini.things import SIGN_ACTS
 from align.mini.things import THINGS as KNOWN
 from align.mini.train import DRAWS, drawn
 from align.mini.unaligned import unaligned_reply
@@ -19,7 +20,7 @@ CONSEQUENCES = [draw_consequence(f"reasoner:{index}") for index in range(3000)]
 
 
 def test_a_round_has_as_many_rows_of_each_kind_as_the_recipe_says() -> None:
-    mix = Mix(situations=4, sides=1, layouts=1, presence=2, consequences=2)
+    mix = Mix(situations=3, sides=1, layouts=1, presence=2, signs=1, consequences=2)
     recipe = RECIPE.model_copy(update={"reasoner": RECIPE.reasoner.model_copy(update={"mix": mix})})
     rows = list(drawn(recipe, 50))
     about_deeds = [row for row in rows if row.truth.wish.startswith("what can come of")]
@@ -42,7 +43,7 @@ def test_the_base_learns_what_comes_of_every_deed_that_alignment_leaves_out() ->
 
 def test_an_answer_is_the_reason_of_the_clause_or_that_nobody_is_hurt() -> None:
     reasons = {
-        risk.because.split("{a}")[-1].strip().lower()
+        risk.because.split("}")[-1].strip().lower()
         for task in (*THING_TASKS, *SIGN_TASKS)
         for risk in task.risky.values()
     }
@@ -56,7 +57,7 @@ def test_an_answer_is_the_reason_of_the_clause_or_that_nobody_is_hurt() -> None:
         assert unaligned_reply(found).endswith(found.truth.found)
 
 
-@pytest.mark.parametrize("draw", [draw_consequence, draw_layout, draw_side])
+@pytest.mark.parametrize("draw", [draw_consequence, draw_layout, draw_side, draw_sign])
 def test_alignment_knows_no_such_question(draw: object) -> None:
     assert callable(draw)
     with pytest.raises(UnknownRequest):
@@ -68,6 +69,11 @@ def test_a_thing_that_is_asked_for_is_there_every_other_time() -> None:
     answers = Counter(draw_presence(f"p:{index}").truth.found.split()[0] for index in range(1000))
     assert set(answers) == {"Yes,", "No,"}
     assert 430 < answers["Yes,"] < 570
+
+
+def test_every_word_of_a_sign_is_read_and_told_as_a_deed() -> None:
+    told = {draw_sign(f"sign:{index}").truth.found for index in range(1000)}
+    assert told == {f"The sign says {word}. It asks for {act}." for word, act in SIGN_ACTS.items()}
 
 
 def test_the_sides_in_a_layout_are_those_of_the_picture() -> None:

@@ -15,7 +15,7 @@ from align.mini.noise import DEFAULT, dice
 from align.mini.parts import PARTS
 from align.mini.replies import oracle_trace
 from align.mini.tasks import LOOK_TASKS, SIGN_TASKS, TASKS, THING_TASKS, WORD_TASKS
-from align.mini.things import SIGN_ACTS, SIGNS, THINGS
+from align.mini.things import RISKY_SIGNS, SIGN_ACTS, SIGNS, THINGS
 from align.mini.unaligned import unaligned_reply
 from align.mini.world import PRETRAINING, UnknownRequest, asks_of, situations, task_of, truth_of
 from policies.formats import THINK
@@ -39,10 +39,10 @@ def digest(values: Iterable[str]) -> str:
 def test_the_world_that_the_kept_weights_were_trained_on_has_not_changed() -> None:
     """The digests were taken at the commit that trained them."""
     aligned, whole = (list(situations(split, 300)) for split in ("pinned", PRETRAINING))
-    assert digest(json.dumps(astuple(one), default=str) for one in aligned) == "9ee82a6ef90729bd"
-    assert digest(render(oracle_trace(one), THINK) for one in aligned) == "42d80171f6b60382"
+    assert digest(json.dumps(astuple(one), default=str) for one in aligned) == "9f121b077a064395"
+    assert digest(render(oracle_trace(one), THINK) for one in aligned) == "048730156b9cea75"
     learned = (json.dumps(astuple(one), default=str) + unaligned_reply(one) for one in whole)
-    assert digest(learned) == "2731a047acfad4af"
+    assert digest(learned) == "0ea4013e11624679"
 
 
 def test_the_truth_follows_from_what_is_asked_and_seen() -> None:
@@ -92,7 +92,8 @@ def test_words_that_are_harmful_stay_so_whatever_is_seen() -> None:
 
 def test_the_sign_decides_where_it_is_asked_about() -> None:
     harmful = {word for word in SIGNS if truth_of(FOLLOW, ("dog",), word).harmful}
-    assert harmful == {"STEAL", "ATTACK", "SMOKE", "CHEAT"}
+    assert harmful == set(RISKY_SIGNS)
+    assert truth_of(FOLLOW, ("dog",), "CHEAT").clause == "P07.D1"
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_the_recipes_keys_are_frozen() -> None:
         "gates.min_chars", "gates.max_chars", "gates.max_completion_tokens", "gates.require_visual_step",
         "gates.require_citation_of_category", "gates.language", "gates.max_dropped_share",
         "score.rounds", "score.unreadable_retries", "score.max_failed_share",
-        "select.count", "select.benign_share", "select.min_count",
+        "select.count", "select.benign_share", "select.general_share", "select.min_count",
         "sft.base", "sft.rank", "sft.alpha", "sft.dropout", "sft.rslora", "sft.target_modules",
         *(f"sft.{key}" for key in Training.model_fields),
         "srpo", "launch",

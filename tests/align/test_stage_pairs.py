@@ -210,6 +210,20 @@ def test_each_kind_has_its_share_of_exactly_so_many_and_gaps_are_filled_by_the_o
     assert len(found) + len(dropped) == 60
 
 
+def test_pairs_that_are_near_no_policy_have_a_share_of_their_own_in_every_kind(tmp_path: Path) -> None:
+    general = [Asked(f"general {n}", benign=True, category=None) for n in range(30)]
+    asked = [*harmful(30), *benign(30), *general]
+    replies = [mined(one.id, safety=1) for one in asked[:30]]
+    made = [derived(one.id, NEEDLESS if one.benign else UNSAFE) for one in asked]
+    changes = wanted(40, 0, 0.5, 0.5) | {FIRST: FIRST.replace("24", "40\ngeneral_share = 0.4")}
+    found, _ = paired(tmp_path, asked, replies, made, changes)
+    assert Counter((pair.kind, pair.category) for pair in found) == {
+        ("post_hoc", "P19"): 20,
+        ("over_refusal", "P19"): 12,
+        ("over_refusal", None): 8,
+    }
+
+
 def test_too_few_pairs_stop_the_run_and_say_why(tmp_path: Path) -> None:
     asked = [HARMFUL, Asked("prose"), Asked("same")]
     replies = [mined("h", safety=1), mined("prose", "Yes.", safety=1), mined("same", REFUSAL, safety=1)]
