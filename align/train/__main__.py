@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> int:
 def _run() -> int:
     """`main`, and a clean parting from the other processes where it went well.
 
-    Threads of a process group that is still there when Python ends can abort the process after all its work
-    is done (torch's documentation of distributed shutdown). After a failure the others may be stuck in the
+    Gloo's threads, where a process group is still there when Python ends, can abort the process after all
+    its work is done (pytorch/pytorch#179291). After a failure the others may be stuck in the
     group, and the reason is already written: there, ending is all that is left to do.
     """
     if status := main(sys.argv[1:]):
