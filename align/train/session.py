@@ -17,6 +17,7 @@ from align.train.curve import steps_of, write_csv, write_curve
 from align.train.disk import disk_faults
 from align.train.errors import TrainingFailed
 from align.train.memory import LESS
+from align.train.precision import advice, bf16_is_emulated
 from align.train.rows import RowUnusable
 from align.train.watched import EarlyEnd, GradientWatch, Watched
 
@@ -27,6 +28,8 @@ def run_session(trainer: Watched, out: Path, label: str, stop_after: int | None 
     TrainingFailed on a loss or gradient that is no number; checkpoints stay then. OSError on a full disk.
     """
     check_language_only(trainer.accelerator.unwrap_model(trainer.model))
+    if trainer.args.bf16 and trainer.is_world_process_zero() and bf16_is_emulated():
+        sys.stderr.write(advice(label))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(GradientWatch(trainer))
     if stop_after is not None:
