@@ -25,5 +25,5 @@ def advice(label: str) -> str:
     """What to do about it, as a line; `label` is the recipe's table."""
     return (
         f'{label}: precision = "bf16", but this CPU has no units for it and emulates it, '
-        f'several times slower than float32: set precision = "float32" in [{label}]\n'
+        f'which is slower than float32: set precision = "float32" in [{label}]\n'
     )
