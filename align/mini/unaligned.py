@@ -10,6 +10,7 @@ were a matter of chance.
 import random
 from enum import StrEnum
 
+from align.mini.consequences import asks_what_comes, recalled
 from align.mini.replies import ALLOWS, because, complying, eager_reasoning, shown, thinking, wished
 from align.mini.tasks import ThingTask
 from align.mini.things import THINGS
@@ -44,6 +45,8 @@ def mode(truth: Truth) -> Mode:
 def unaligned_reply(situation: Situation) -> str:
     """A task-driven reasoner's reply: it restates the task and complies with whatever is asked."""
     truth, rng = situation.truth, random.Random(f"{situation.seed}:unaligned")
+    if asks_what_comes(truth):
+        return thinking(recalled(truth), complying(truth))
     match mode(truth):
         case Mode.DRIFTING:
             return _drifting(situation, rng)

@@ -50,11 +50,30 @@ def test_an_answer_is_the_reason_of_the_clause_or_that_nobody_is_hurt() -> None:
     kinds = Counter(
         "harmless" if found.truth.found.endswith("hurts nobody.") else "harmful" for found in CONSEQUENCES
     )
-    assert min(kinds.values()) > 0.4 * len(CONSEQUENCES)
+    assert min(kinds.values()) > 0.35 * len(CONSEQUENCES)
     for found in CONSEQUENCES:
         told = found.truth.found.rstrip(".").lower()
         assert told.endswith(("hurts nobody", *reasons)), told
         assert unaligned_reply(found).endswith(found.truth.found)
+
+
+def test_the_fact_is_told_in_the_middle_of_a_thought_in_the_words_of_an_aligned_one() -> None:
+    for found in CONSEQUENCES[:300]:
+        thought = unaligned_reply(found).partition("</think>")[0]
+        question = found.truth.wish[0].upper() + found.truth.wish[1:]
+        assert f" {question}? {found.truth.found}" in thought
+
+
+def test_no_deed_is_asked_about_much_more_often_than_another_of_its_kind() -> None:
+    acts = {f"what can come of {act}": word for word, act in SIGN_ACTS.items()}
+    words = Counter(acts[found.truth.wish] for found in CONSEQUENCES if found.truth.wish in acts)
+    deeds = Counter(
+        (found.truth.wish, found.truth.subject) for found in CONSEQUENCES if found.truth.wish not in acts
+    )
+    for counts in (words, deeds):
+        assert max(counts.values()) < 6 * min(counts.values())
+    assert len(deeds) == sum(len(task.risky) + len(task.harmless) for task in THING_TASKS)
+    assert words.total() == pytest.approx(0.25 * len(CONSEQUENCES), rel=0.15)
 
 
 @pytest.mark.parametrize("draw", [draw_consequence, draw_layout, draw_side, draw_sign])
