@@ -43,15 +43,15 @@ def check_span(recipe: Evaluation, span: Span) -> None:
 
 
 def of_what_there_is(recipe: Evaluation, span: Span) -> tuple[Evaluation, list[str]]:
-    """The recipe without models that nobody asks for now and that are not trained yet, and a note of each.
+    """The recipe without what is not trained yet and need not be, and a note of each.
 
-    What is asked for stays, and is refused later if it is not there.
+    Main models and those that the span names stay, and are refused later if they are not there.
     """
     unmade = {
         model.name
         for model in recipe.models
-        if span.models and model.name not in span.models
         if model.bundle is not None and not (model.bundle / MANIFEST_FILE).is_file()
+        if (model.name not in span.models if span.models else model.group != "main")
     }
     if not unmade:
         return recipe, []

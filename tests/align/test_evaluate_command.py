@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from inspect_ai.log import read_eval_log
@@ -471,6 +472,22 @@ def test_what_nobody_asks_for_now_need_not_be_trained_yet(tmp_path: Path, model:
     assert "models.later is left out of these results: its bundle is not there yet" in results(tmp_path).notes
     with pytest.raises(BundleError, match="later has no manifest"):
         run.evaluate(recipe, tmp_path / "out", Span(), Serving(model.base_url))
+
+
+@pytest.mark.parametrize("group", ["baseline", "ablation"])
+def test_a_comparison_that_is_not_trained_yet_is_left_out_unless_it_is_named(
+    tmp_path: Path, model: ScriptedModel, group: Literal["baseline", "ablation"]
+) -> None:
+    base = write_base(tmp_path)
+    recipe = local(tmp_path, base, "", write_bundle(tmp_path / "pst", "pst", base), tmp_path / "later")
+    *main_models, later = recipe.models
+    models = (*main_models, later.model_copy(update={"group": group}))
+    recipe = recipe.model_copy(update={"models": models})
+    run.evaluate(recipe, tmp_path / "out", Span(), Serving(model.base_url))
+    assert [one.name for one in results(tmp_path).models] == ["alone", "pst"]
+    assert "models.later is left out of these results: its bundle is not there yet" in results(tmp_path).notes
+    with pytest.raises(BundleError, match="later has no manifest"):
+        run.evaluate(recipe, tmp_path / "out", Span(models=("later",)), Serving(model.base_url))
 
 
 def test_merged_adapters_are_served_one_after_the_other_as_base_models(
