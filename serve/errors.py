@@ -33,7 +33,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-_TOO_LONG = ("maximum context length", "maximum model length")
+_SAYS_TOO_LONG = ("maximum context length", "maximum model length")
+TOO_LONG = "context_length_exceeded"
+"""The one code of `EngineRejected` that is not its own."""
 
 
 class GatewayError(Exception):
@@ -93,8 +95,8 @@ class EngineRejected(InvalidRequest):
         super().__init__(message, param=param if isinstance(param, str) else None)
         self.status = status
         # The only refusal that callers need to tell apart, and vLLM gives it no code of its own.
-        if any(sign in message for sign in _TOO_LONG):
-            self.code = "context_length_exceeded"
+        if any(sign in message for sign in _SAYS_TOO_LONG):
+            self.code = TOO_LONG
 
 
 class Unauthenticated(GatewayError):
@@ -224,6 +226,19 @@ class EngineTimeout(GatewayError):
     """The engine fell silent."""
 
     status, code = 504, "engine_timeout"
+
+
+def every_kind() -> list[type[GatewayError]]:
+    """The whole tree."""
+    kinds: list[type[GatewayError]] = [GatewayError]
+    for kind in kinds:  # grows while it is walked through
+        kinds += kind.__subclasses__()
+    return kinds
+
+
+def every_code() -> list[str]:
+    """All that an error body may have for its code."""
+    return sorted({kind.code for kind in every_kind()} | {TOO_LONG})
 
 
 def from_status(status: int, headers: Mapping[str, str] | None = None) -> GatewayError:

@@ -10,12 +10,16 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from prometheus_client import Counter
 
 from serve.door.fetch import Fetcher
 from serve.door.media import PNG_URL, PictureLimits, decode_data_url, is_data_url, redraw
 from serve.options.door import LimitSettings
+
+_DRAWN_AT_ONCE: Final = 4
+"""A phone's photo of 12 megapixels takes some 200 MiB while it is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Pictures:
         self._limits = PictureLimits.of(limits)
         self._cache = cache
         self._fetcher = fetcher
+        self._free = asyncio.Semaphore(_DRAWN_AT_ONCE)
 
     async def admit(self, url: str, where: str) -> Picture:
         """Raises InvalidImage and ImageUnavailable, both naming `where`."""
@@ -84,7 +89,8 @@ class Pictures:
         digest = await asyncio.to_thread(_digest, data)
 
         async def draw() -> str:
-            return await asyncio.to_thread(redraw, data, self._limits, where)
+            async with self._free:
+                return await asyncio.to_thread(redraw, data, self._limits, where)
 
         return Picture(digest, await (self._cache.get_or(digest, draw) if self._cache else draw()))
 

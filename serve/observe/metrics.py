@@ -8,8 +8,12 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from serve.errors import every_code
+
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FINISHES: Final = frozenset({"stop", "length", "content_filter", "tool_calls", "abort"})
+_REJECTED_FOR: Final = ("requests", "tokens", "bodies", "in_flight", "queue_full", "queue_timeout")
+_ROWS: Final = ("written", "shipped", "dropped", "bad")
 
 
 class Metrics:
@@ -81,6 +85,7 @@ class Metrics:
         self._add_door(registry)
         self._add_engines(registry)
         self._add_ledger(registry)
+        self._start_at_zero()
 
     def _add_gate(self, registry: CollectorRegistry) -> None:
         self.blocks = Counter(
@@ -198,6 +203,16 @@ class Metrics:
         self.workers = Gauge(
             "groundrule_workers", "Processes that answer.", multiprocess_mode="livesum", registry=registry
         )
+
+    def _start_at_zero(self) -> None:
+        """Alarms watch for increases, and a series that begins with its first event shows none."""
+        for counter, values in (
+            (self.ledger_rows, _ROWS),
+            (self.rejected, _REJECTED_FOR),
+            (self.errors, every_code()),
+        ):
+            for value in values:
+                counter.labels(value)
 
     def observe_reply(
         self, alias: str, verdict: str | None, action: str, finish: str | None, flags: Iterable[str]

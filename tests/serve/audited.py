@@ -45,7 +45,9 @@ def measured(client: httpx.Client) -> dict[str, float]:
 def errors_in(metrics: dict[str, float]) -> dict[str, float]:
     """What was told to callers as one, by code."""
     label = 'groundrule_errors_total{code="'
-    return {name[len(label) : -2]: value for name, value in metrics.items() if name.startswith(label)}
+    return {
+        name[len(label) : -2]: value for name, value in metrics.items() if value and name.startswith(label)
+    }
 
 
 def audit(state_dir: Path, request_id: str | None = None) -> list[Json]:

@@ -66,6 +66,18 @@ def test_errors_are_counted_by_code_in_streams_too(fresh_gateway: Gateway) -> No
     assert fresh_gateway.metric('groundrule_errors_total{code="model_not_found"}') == 1
 
 
+def test_what_alarms_watch_is_there_before_it_happens(fresh_gateway: Gateway) -> None:
+    said = fresh_gateway.get("/metrics").text
+    for series in (
+        'groundrule_ledger_rows_total{outcome="dropped"}',
+        'groundrule_ledger_rows_total{outcome="bad"}',
+        'groundrule_errors_total{code="internal_error"}',
+        'groundrule_errors_total{code="context_length_exceeded"}',
+        'groundrule_rejected_total{reason="queue_full"}',
+    ):
+        assert f"\n{series} 0.0\n" in said
+
+
 def test_no_label_holds_what_a_caller_or_model_wrote(fresh_gateway: Gateway) -> None:
     fresh_gateway.engine.enqueue(Scripted("zebra", finish="zebra"))
     fresh_gateway.post(ask("zebra", model="zebra"))

@@ -1,9 +1,12 @@
 """Claims about pictures on their way to the engine: bombs, the cache, what guards and audit get of them."""
 
+import asyncio
 import base64
 import hashlib
 import io
 import struct
+import threading
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -72,6 +75,27 @@ async def test_a_picture_that_comes_again_is_not_drawn_again() -> None:
     assert outcomes(metrics) == {"miss": 2, "hit": 1}
     colors = [color_of(picture.url) for picture in admitted.pictures]
     assert colors == [(255, 0, 0), (0, 0, 255), (255, 0, 0)]
+
+
+async def test_however_many_come_at_once_four_are_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def slow(data: bytes, limits: PictureLimits, where: str) -> str:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02)
+        with lock:
+            at_once -= 1
+        return redraw(data, limits, where)
+
+    monkeypatch.setattr("serve.door.pictures.redraw", slow)
+    pictures = Pictures(LIMITS)
+    urls = [data_url(encoded(size=(8, 6 + side))) for side in range(24)]
+    made = await asyncio.gather(*(pictures.admit(url, f"image {at}") for at, url in enumerate(urls)))
+    assert len({picture.digest for picture in made}) == 24
+    assert most == 4
 
 
 async def test_the_cache_never_holds_more_than_it_may_and_forgets_the_longest_unused() -> None:

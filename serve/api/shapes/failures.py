@@ -1,10 +1,10 @@
 """Failures as callers meet them: read off the tree of `serve.errors`, so that no code can be missing here."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from serve.api.shapes.schema import STRING, Json, closed, only, or_null, ref, told
-from serve.errors import EngineRejected, GatewayError
+from serve.errors import TOO_LONG, EngineRejected, every_code, every_kind
 
 _MEANINGS: Final[Mapping[int, str]] = {
     400: "The request cannot be answered as it is; `param` names what to change.",
@@ -22,7 +22,6 @@ _MEANINGS: Final[Mapping[int, str]] = {
 }
 _ENGINES: Final = (400, 413, 422, 429)
 """Statuses with which an engine refuses what a caller can mend; they are passed on."""
-TOO_LONG: Final = "context_length_exceeded"
 
 ASKED: Final = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 """Of an operation that asks an engine."""
@@ -32,17 +31,11 @@ OPEN: Final = (400, 413, 415, 500)
 """Of one without a key."""
 
 
-def _codes(status: int | None = None) -> list[str]:
-    codes = {error.code for error in _tree(GatewayError) if status in (None, error.status)}
-    if status is None or status in _ENGINES:
+def _codes(status: int) -> list[str]:
+    codes = {error.code for error in every_kind() if error.status == status}
+    if status in _ENGINES:
         codes |= {EngineRejected.code, TOO_LONG}
     return sorted(codes)
-
-
-def _tree(root: type[GatewayError]) -> Iterator[type[GatewayError]]:
-    yield root
-    for error in root.__subclasses__():
-        yield from _tree(error)
 
 
 SCHEMAS: Final[Mapping[str, Json]] = {
@@ -51,9 +44,9 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "error": closed(
                 {
                     "message": told(STRING, "What the caller can do; never holds prompt text."),
-                    "type": told(only(*sorted({error.type for error in _tree(GatewayError)})), "The family."),
+                    "type": told(only(*sorted({error.type for error in every_kind()})), "The family."),
                     "param": told(or_null(STRING), "The parameter that is wrong, where it is one."),
-                    "code": told(only(*_codes()), "The failure, for programs."),
+                    "code": told(only(*every_code()), "The failure, for programs."),
                 }
             )
         },
