@@ -182,7 +182,11 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 async def reply_of(
     asker: Asker, messages: Sequence[dict[str, Any]], *, seed: int, schema: dict[str, Any] | None = None
 ) -> Reply:
-    """A reply with a text in it, the model's own thoughts removed; Drop where there is none."""
+    """A reply with a text in it, the model's own thoughts removed; Drop where there is none.
+
+    Where thoughts were removed nobody knows how many tokens are left, so the usage is not told: the ledger
+    has it.
+    """
     try:
         reply = await asker.ask(messages, seed=seed, schema=schema)
     except TeacherRejects as error:
@@ -191,19 +195,19 @@ async def reply_of(
         raise Drop(DropReason.UNAVAILABLE, str(error)) from None
     if reply.refusal is not None or reply.finish_reason == "content_filter":
         raise Drop(DropReason.CONTENT_FILTER, (reply.refusal or "finish_reason content_filter")[:200])
-    text = _without_thoughts(reply, asker.role.own_thinking == "inline")
-    if not text.strip():
+    inline = asker.role.own_thinking == "inline"
+    # A student taught on a break after thoughts that it does not have would begin with that break.
+    text = (_without_thoughts(reply) if inline else reply.text).lstrip()
+    if not text:
         raise Drop(DropReason.EMPTY_REPLY, f"finish_reason {reply.finish_reason}")
-    return Reply(text, reply.finish_reason, reply.usage, None)
+    return Reply(text, reply.finish_reason, None if inline else reply.usage, None)
 
 
-def _without_thoughts(reply: Reply, inline: bool) -> str:
-    if not inline:
-        return reply.text
+def _without_thoughts(reply: Reply) -> str:
     _, end, after = reply.text.partition("</think>")
     if not end:
         raise Drop(DropReason.CUT_OFF, f"no end of the model's own thoughts, {reply.finish_reason}")
-    return after.lstrip()
+    return after
 
 
 def whole(reply: Reply) -> Reply:

@@ -37,6 +37,8 @@ _LEAKS = (
     rf"(?:{_GIVEN}|above)\s+polic(?:y|ies)",
     rf"polic(?:y|ies)\s+(?:(?:that|which)\s+(?:was|were)\s+)?(?:{_GIVEN}|above)",
 )
+BYTES_OF_A_TOKEN = 2
+"""At least, on average: a server that counts more has counted thoughts that it did not hand out."""
 LEAKS = re.compile(rf"\b(?:{'|'.join(_LEAKS)})\b", re.IGNORECASE)
 """Phrases that speak of what only a teacher gets; the student has a picture and a question.
 
@@ -125,6 +127,7 @@ def _cites_category(category: str | None, trace: Trace) -> bool:
 def _excess(trajectory: Trajectory, gates: Gates) -> str:
     if len(trajectory.completion) > gates.max_chars:
         return f"{len(trajectory.completion)} characters"
-    if trajectory.usage and trajectory.usage.completion_tokens > gates.max_completion_tokens:
-        return f"{trajectory.usage.completion_tokens} tokens"
+    tokens = trajectory.usage.completion_tokens if trajectory.usage else 0
+    if gates.max_completion_tokens < tokens <= len(trajectory.completion.encode()) // BYTES_OF_A_TOKEN:
+        return f"{tokens} tokens"
     return ""

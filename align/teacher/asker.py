@@ -99,7 +99,14 @@ class Asker:
             if role.structured == "json_schema":
                 form["json_schema"] = {"name": "reply", "schema": schema, "strict": True}
         return Request(
-            role.model, tuple(messages), role.temperature, role.max_tokens, seed, form, role.extra_body
+            role.model,
+            tuple(messages),
+            role.temperature,
+            role.max_tokens,
+            seed,
+            response_format=form,
+            extra_body=role.extra_body,
+            thoughts_inline=role.own_thinking == "inline",
         )
 
     def _kept(self, key: str) -> Reply | None:

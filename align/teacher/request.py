@@ -31,6 +31,8 @@ class Request:
     seed: int
     response_format: dict[str, Any] | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    thoughts_inline: bool = False
+    """Whether the reply is to hold the model's own thoughts: a server does that or not, it is not asked."""
 
     def __post_init__(self) -> None:
         if reserved := sorted(RESERVED & self.extra_body.keys()):
@@ -63,7 +65,8 @@ class Request:
     @property
     def key(self) -> str:
         """SHA-256 of all that can change the reply, 64 hex digits; where the model is does not count."""
-        canonical = json.dumps(_with_digests(self.body()), sort_keys=True, separators=(",", ":"))
+        known_by = _with_digests(self.body()) | ({"thoughts_inline": True} if self.thoughts_inline else {})
+        canonical = json.dumps(known_by, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property

@@ -18,7 +18,7 @@ from tests.align.scripted_teacher import GOOD
 CATALOG = load_catalog()
 GATES = Gates(
     max_chars=400,
-    max_completion_tokens=100,
+    max_completion_tokens=80,
     require_visual_step=True,
     require_citation_of_category=True,
     max_dropped_share=0.0,
@@ -139,9 +139,13 @@ def test_a_reply_that_was_cut_off_is_dropped_even_if_it_reads_well() -> None:
 
 
 def test_tokens_count_only_where_the_server_counted_them() -> None:
-    assert reason("P19", trajectory(GOOD, tokens=101)) is DropReason.TOO_LONG
-    assert reason("P19", trajectory(GOOD, tokens=100)) is None
+    assert reason("P19", trajectory(GOOD, tokens=81)) is DropReason.TOO_LONG
+    assert reason("P19", trajectory(GOOD, tokens=80)) is None
     assert reason("P19", trajectory(GOOD, tokens=None)) is None
+
+
+def test_tokens_of_thoughts_that_were_not_handed_out_do_not_count() -> None:
+    assert reason("P19", trajectory(GOOD, tokens=4500)) is None
 
 
 def test_a_refusal_of_a_row_near_no_policy_must_still_cite_something() -> None:
