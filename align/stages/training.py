@@ -25,12 +25,14 @@ def adapter_of(workspace: Workspace, stage: str) -> Path:
 def trained(workspace: Workspace, stage: str, job: "Job") -> Made:
     """Train, or go on from the last checkpoint; StageAborted on what must not end in a bundle."""
     from align.train.arguments import CHECKPOINTS
-    from align.train.job import LEFT_OUT_FILE, launch_job, run_job
+    from align.train.job import LEFT_OUT_FILE, has_gpu, launch_job, run_apart, run_job
 
     if not (job.out / LEFT_OUT_FILE).is_file():  # the last that a training writes
         try:
             if workspace.recipe.launch:
                 launch_job(job, workspace.recipe.launch)
+            elif has_gpu():
+                run_apart(job)
             else:
                 run_job(job)
         except TrainingFailed as error:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -86,23 +87,45 @@ def _stage_2(job: Job, what: Stage2) -> list[Dropped]:
     )[1]
 
 
+def run_apart(job: Job) -> None:
+    """Train in a process of its own, on one GPU where there are several; raises what it raised.
+
+    A process that has trained keeps the GPU's memory for as long as it lives, and what comes next in a run
+    (stage 2, an engine) needs it.
+    """
+    visible = _one_gpu()
+    _in_processes(job, (sys.executable,), {"CUDA_VISIBLE_DEVICES": visible} if visible else {})
+
+
+def _one_gpu() -> str | None:
+    """The first that this process may use, where it may use several; says that the others are not used."""
+    import torch
+
+    if (count := torch.cuda.device_count()) < 2:
+        return None
+    sys.stderr.write(f"training on one of {count} GPUs: add [launch] to the recipe to train on several\n")
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
 def launch_job(job: Job, launch: Launch) -> None:
     """Train in several processes by `accelerate launch`; they end with this one, even when it is killed.
 
     Raises what the first of them to fail did; TrainingFailed where it could not say why.
     """
-    config = config_file(launch)
+    config = ("--config_file", str(config_file(launch)), "--num_processes", str(launch.processes))
+    _in_processes(job, (sys.executable, "-m", "accelerate.commands.launch", *config), {})
+
+
+def _in_processes(job: Job, python: Sequence[str], environment: Mapping[str, str]) -> None:
+    """`python -m align.train` by this way of starting Python."""
     job.out.mkdir(parents=True, exist_ok=True)
     (job.out / FAILED_FILE).unlink(missing_ok=True)
     path = job.out / JOB_FILE
     path.write_text(job.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    command = (
-        *(sys.executable, "-m", "serve.engine.leash", str(os.getpid())),
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--config_file", str(config), "--num_processes", str(launch.processes)),
-        *("-m", "align.train", str(path)),
+    leash = (sys.executable, "-m", "serve.engine.leash", str(os.getpid()))
+    process = subprocess.Popen(
+        (*leash, *python, "-m", "align.train", str(path)), env={**os.environ, **environment}
     )
-    process = subprocess.Popen(command)
     try:
         status = process.wait()
     finally:
@@ -118,7 +141,7 @@ def config_file(launch: Launch) -> Path:
     if not packaged.is_file() and not Path(launch.config).is_file():
         names = ", ".join(sorted(path.stem for path in LAUNCH_CONFIGS.glob("*.yaml")))
         raise TrainingFailed(f"launch.config = {launch.config!r} is no file, and none of {names}")
-    if launch.config == "fsdp" and not _has_gpu():
+    if launch.config == "fsdp" and not has_gpu():
         raise TrainingFailed('launch.config = "fsdp" cuts a model up over GPUs, and there is none: use "ddp"')
     if launch.config == "deepspeed" and find_spec("deepspeed") is None:
         how = "uv pip install --no-build-isolation deepspeed"  # its build looks at torch
@@ -126,7 +149,8 @@ def config_file(launch: Launch) -> Path:
     return packaged if packaged.is_file() else Path(launch.config)
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether a training here takes a GPU."""
     import torch
 
     return torch.cuda.is_available()

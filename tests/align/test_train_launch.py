@@ -26,6 +26,8 @@ from safetensors.torch import load_file
 
 from align.errors import StageAborted
 from align.records import RecordError, write_rows
+from align.stages.training import trained
+from align.stages.workspace import Workspace
 from align.train.adapter import TRAINED
 from align.train.arguments import CHECKPOINTS
 from align.train.bases import load_base
@@ -40,10 +42,13 @@ from align.train.job import (
     Stage2,
     config_file,
     launch_job,
+    run_apart,
     run_job,
 )
 from align.training_tables import Launch, Sft, Srpo
 from policies.bundle import WEIGHTS_FILE
+from policies.catalog import load_catalog
+from tests.align.recipes import recipe
 from tests.align.tiny_bases import tiny_base
 from tests.align.training import QWEN, SFT, SRPO, pairs, picture, sft_rows
 
@@ -207,6 +212,61 @@ def until(holds: Callable[[], bool], patience_s: float = 90) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_training_in_a_process_of_its_own_is_the_same_and_leaves_no_process(lab: Lab) -> None:
+    job = lab.stage_2("apart")
+    run_apart(job)
+    assert (job.out / WEIGHTS_FILE).read_bytes() == (lab.work / "one-srpo" / WEIGHTS_FILE).read_bytes()
+    assert (job.out / LEFT_OUT_FILE).read_text() == ""
+    assert not psutil.Process().children(recursive=True)
+    unreadable = lab.stage_1("apart-unreadable").model_copy(update={"rows": lab.work / "nowhere.jsonl"})
+    with pytest.raises(RecordError, match="nowhere"):
+        run_apart(unreadable)
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, "0"), ("2,3", "2"), ("GPU-a1,GPU-b2", "GPU-a1")])
+def test_where_there_are_several_gpus_one_is_trained_on_and_that_is_said(
+    visible: str | None,
+    seen: str,
+    lab: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A stand-in for Python tells what the training's process sees."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec env -i SEEN="$CUDA_VISIBLE_DEVICES" sh -c \'echo "saw $SEEN"\'\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    run_apart(lab.stage_1("on-one-gpu"))
+    told = capfd.readouterr()
+    assert told.out == f"saw {seen}\n"
+    assert "training on one of 4 GPUs: add [launch]" in told.err
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_run_trains_apart_where_there_is_a_gpu_whose_memory_the_next_stage_needs(
+    gpu: bool, lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    called: list[str] = []
+
+    def noted(job: Job) -> None:
+        called.append("apart")
+        run_job(job)
+
+    monkeypatch.setattr("align.train.job.run_apart", noted)
+    monkeypatch.setattr("align.train.job.has_gpu", lambda: gpu)
+    run = Workspace(recipe(tmp_path), load_catalog(), tmp_path / "run")
+    run.folder("sft").mkdir(parents=True)
+    made = trained(run, "sft", lab.stage_1(f"on-gpu-{gpu}", SFT))
+    assert made.rows == 8
+    assert called == (["apart"] if gpu else [])
 
 
 def test_rows_that_cannot_be_read_end_a_launched_training_as_one_in_this_process(lab: Lab) -> None:
