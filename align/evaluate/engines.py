@@ -13,12 +13,14 @@ from pathlib import Path
 
 from align.errors import RecipeError, StageAborted
 from align.evaluate.endpoint import Endpoint, key_in, models_listed
-from align.evaluate.gateway import Gateway, GatewayFailed
+from align.evaluate.gateway import LAB_PROMPT, USUAL_PROMPT, Gateway, GatewayFailed
 from align.evaluate.recipe import MINI, Benchmark, Evaluated, Evaluation, Place
 from align.manifest import file_digest
 from align.mini.trained import BASE_ADAPTER, TOWER
 from align.recipe import digest_of
 from align.stages.base_model import build_mini_base, check_weights
+from align.train.bases import kind_of
+from align.train.errors import TrainingFailed
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, Manifest, model_config_digest, read_bundle
 from policies.catalog import load_catalog
 
@@ -26,9 +28,7 @@ Serve = Callable[..., AbstractContextManager[Gateway]]
 _BASE_ALIAS = "base"
 """What the gateway and its engine call a base model."""
 _FORMAT = "think"
-"""How a gateway that is told nothing else reads a base model's replies."""
-_PROMPT_TOKENS = 1792
-"""Room for a picture and a question: with the lab's 256 of a reply, 2,048 in all."""
+"""What the base of a family that is not known here is taken to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,8 @@ class Engines:
 
     def reasoning_format(self, model: Evaluated, benchmark: Benchmark) -> str:
         """What a benchmark reads a model's replies in: what its parameters or the bundle say."""
-        manifest = self.manifests.get(model.name)
         given = benchmark.parameters.get("reasoning_format")
-        return str(given) if given else manifest.reasoning_format if manifest else _FORMAT
+        return str(given) if given else self._format(model)
 
     def engine_name(self, model: Evaluated) -> str:
         """What the engine calls a model that is served for the recipe."""
@@ -105,9 +104,13 @@ class Engines:
         folder = self._out / "served" / (group[0].name if self._recipe.merged else "together")
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            length = _PROMPT_TOKENS + self._recipe.pace.max_tokens
-            documents = self._recipe.policy_documents
-            with self._serve(weights, bundles, folder, policies=documents, max_model_len=length) as gateway:
+            pace = self._recipe.pace
+            given = {
+                "policies": self._recipe.policy_documents,
+                "max_model_len": (pace.prompt_tokens or self._usual_prompt) + pace.max_tokens,
+                "reasoning_format": self._format(group[0]) if self._recipe.merged else self._base_format,
+            }
+            with self._serve(weights, bundles, folder, **given) as gateway:
                 yield {model.name: self._served(model, gateway) for model in group}
         except GatewayFailed as error:
             raise StageAborted(f"evaluate: {error}") from error
@@ -123,6 +126,31 @@ class Engines:
         manifest = None if self._recipe.merged else self.manifests.get(model.name)
         name = manifest.name if manifest else _BASE_ALIAS
         return Served(Endpoint(gateway.api, name), Endpoint(gateway.engine, self.engine_name(model)))
+
+    def _format(self, model: Evaluated) -> str:
+        manifest = self.manifests.get(model.name)
+        if manifest is None:
+            return _FORMAT if model.base_url else self._base_format
+        return manifest.reasoning_format
+
+    @cached_property
+    def _base_format(self) -> str:
+        """What the base writes: what its adapters were trained in, else what its family does."""
+        trained = {manifest.reasoning_format for manifest in self.manifests.values()}
+        if len(trained) == 1:
+            return trained.pop()
+        try:
+            return (
+                _FORMAT
+                if self._recipe.base == MINI
+                else kind_of(Path(str(self._recipe.base))).reasoning_format
+            )
+        except TrainingFailed:  # of no family that we train
+            return _FORMAT
+
+    @property
+    def _usual_prompt(self) -> int:
+        return LAB_PROMPT if self._recipe.base == MINI else USUAL_PROMPT
 
     def _weights(self, group: Sequence[Evaluated]) -> tuple[Path, list[Path]]:
         base = self.base_directory()
@@ -168,17 +196,8 @@ class Engines:
             check_weights()
         elif not (Path(str(base)) / "config.json").is_file():
             raise RecipeError(f"base = {base!r}: no config.json there, so it is not a model directory")
-        self._check_formats()
         if not self._recipe.merged:
             self._check_names()
-
-    def _check_formats(self) -> None:
-        for name, manifest in self.manifests.items():
-            if self._recipe.merged and manifest.reasoning_format != _FORMAT:
-                raise RecipeError(
-                    f"models.{name}: merged weights are read in the format {_FORMAT!r}, its bundle was "
-                    f"trained in {manifest.reasoning_format!r}: give merged = false"
-                )
 
     def _check_names(self) -> None:
         holders: dict[str, str] = {}

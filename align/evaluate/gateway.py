@@ -26,6 +26,10 @@ _STOP_TIMEOUT_S = 60.0
 _LINES_SHOWN = 20
 _RANKS = (8, 16, 32, 64, 128, 256)
 """Those that the gateway's settings allow."""
+LAB_PROMPT = 1792
+"""Tokens of room for a picture of the lab and a question: with 256 of a reply, 2,048 in all."""
+USUAL_PROMPT = 16_384
+"""The same for any picture: one of 12 megapixels takes Qwen2.5-VL 15,301."""
 # The gateway is on this machine, whatever proxy the environment names.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -51,16 +55,17 @@ def served(
     command: Sequence[str] = (),
     policies: Path | None = None,
     max_model_len: int = 2048,
+    reasoning_format: str = "think",
 ) -> Iterator[Gateway]:
     """Serve `bundles` on `base` with the embedded engine; GatewayFailed where that does not come up.
 
     `policies` is a directory of documents over the packaged ones, as in training. `max_model_len` holds for
-    prompt, picture and reply together, in tokens. `command` stands for `python -m serve`. The gateway ends
-    with this process, even when that is killed.
+    prompt, picture and reply together, in tokens; `reasoning_format` is the base's. `command` stands for
+    `python -m serve`. The gateway ends with this process, even when that is killed.
     """
     port = _free_port()
     config, log = directory / "gateway.toml", directory / "gateway.log"
-    settings = _configuration(base, bundles, port, directory, policies, max_model_len)
+    settings = _configuration(base, bundles, port, directory, policies, max_model_len, reasoning_format)
     config.write_text(settings, encoding="utf-8")
     leash = (sys.executable, "-m", "serve.engine.leash", str(os.getpid()))
     gateway = (*(command or (sys.executable, "-m", "serve")), "--config", str(config))
@@ -89,6 +94,7 @@ def _configuration(
     directory: Path,
     policies: Path | None,
     max_model_len: int,
+    reasoning_format: str,
 ) -> str:
     # JSON's strings and numbers are TOML's too.
     return "\n".join(
@@ -96,6 +102,7 @@ def _configuration(
             f"port = {port}",
             # Not the working directory's: the keys that lie there open another gateway.
             f"state_dir = {json.dumps(str((directory / 'state').resolve()))}",
+            f"reasoning_format = {json.dumps(reasoning_format)}",
             *([f"policies = {json.dumps(str(policies))}"] if policies else ()),
             "[engine.embedded]",
             f"model = {json.dumps(str(base.resolve()))}",

@@ -130,10 +130,16 @@ class Pace(Table):
     """Requests in flight at most, to each model."""
     max_tokens: PositiveInt
     """Of a reply, its reasoning included."""
+    prompt_tokens: PositiveInt | None = None
+    """What a local model's question and picture may take; None: 1,792 on the lab's base, 16,384 on others."""
     timeout_s: PositiveFloat = 600.0
     """For one attempt."""
     retries: int = Field(3, ge=0)
     """Further attempts after a transient error (408, 409, 429, 5xx, timeout, broken connection)."""
+
+    def effective(self) -> dict[str, Any]:
+        """What decides replies; what is left out decides nothing, and older replies know nothing of it."""
+        return {key: value for key, value in super().effective().items() if value is not None}
 
 
 class Faithful(Table):

@@ -55,16 +55,23 @@ def make(workspace: Workspace) -> Made:
 @contextmanager
 def _gateway(workspace: Workspace) -> Iterator[str]:
     """The API's root of the recipe's gateway, or of one that is started for this."""
-    from align.evaluate.gateway import GatewayFailed, served
+    from align.evaluate.gateway import LAB_PROMPT, GatewayFailed, served
 
-    if base_url := workspace.recipe.evaluate.base_url:
+    wanted = workspace.recipe.evaluate
+    if base_url := wanted.base_url:
         yield base_url
         return
     try:
         folder = workspace.folder(STAGE)
-        documents = workspace.recipe.policy_documents
         directories = [bundle_directory(workspace, bundle.name) for bundle in bundles(workspace)]
-        with served(base_directory(workspace), directories, folder, policies=documents) as gateway:
+        with served(
+            base_directory(workspace),
+            directories,
+            folder,
+            policies=workspace.recipe.policy_documents,
+            max_model_len=LAB_PROMPT + wanted.max_tokens,
+            reasoning_format=workspace.recipe.trajectories.reasoning_format,
+        ) as gateway:
             yield gateway.api
     except GatewayFailed as error:
         raise StageAborted(f"{STAGE}: {error}") from error

@@ -30,6 +30,10 @@ class Serving:
     """Of a scripted engine, where one is asked."""
     served: list[tuple[Path, list[Path]]] = field(default_factory=list)
     """Base and bundles, each time."""
+    lengths: list[int] = field(default_factory=list)
+    """Tokens of prompt and reply together."""
+    formats: list[str] = field(default_factory=list)
+    """What the base's replies are read in."""
 
     @contextmanager
     def __call__(
@@ -40,8 +44,11 @@ class Serving:
         *,
         policies: Path | None = None,
         max_model_len: int = 0,
+        reasoning_format: str = "think",
     ) -> Iterator[Gateway]:
         assert directory.is_dir()
+        self.lengths.append(max_model_len)
+        self.formats.append(reasoning_format)
         self.served.append((base, list(bundles)))
         yield Gateway(self.root, self.engine)
 
@@ -62,6 +69,7 @@ def write_bundle(
     weights: bytes | None = None,
     card: ReportCard | None = None,
     config: bytes = b'{"r": 8}',
+    reasoning_format: str = "think",
 ) -> Path:
     """A bundle on that base; its weights are its directory's name where none are given."""
     shutil.rmtree(out, ignore_errors=True)
@@ -75,7 +83,7 @@ def write_bundle(
         base=BaseModelIdentity(id="some-base", architecture="Some", config_digest=model_config_digest(base)),
         policy_digest="0" * 64,
         policies={},
-        reasoning_format="think",
+        reasoning_format=reasoning_format,
         recipe_digest="0" * 64,
         data_digest="0" * 64,
         seeds={},

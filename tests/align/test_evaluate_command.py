@@ -490,6 +490,38 @@ def test_a_comparison_that_is_not_trained_yet_is_left_out_unless_it_is_named(
         run.evaluate(recipe, tmp_path / "out", Span(models=("later",)), Serving(model.base_url))
 
 
+@pytest.mark.parametrize(
+    ("architecture", "trained_in", "read_in"),
+    [
+        ("Qwen3VLForConditionalGeneration", None, "think_prefilled"),
+        ("Qwen3VLForConditionalGeneration", "think", "think"),
+        ("Qwen2_5_VLForConditionalGeneration", None, "think"),
+        ("OfNobodyKnown", None, "think"),
+        ("OfNobodyKnown", "glm_box", "glm_box"),
+    ],
+)
+def test_a_base_is_read_as_its_adapters_were_trained_else_as_its_family_writes(
+    architecture: str, trained_in: str | None, read_in: str, tmp_path: Path, model: ScriptedModel
+) -> None:
+    base = write_base(tmp_path)
+    (base / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    bundles = [write_bundle(tmp_path / "pst", "pst", base, reasoning_format=trained_in)] if trained_in else []
+    serving = Serving(model.base_url)
+    run.evaluate(local(tmp_path, base, "", *bundles), tmp_path / "out", Span(), serving)
+    assert serving.formats == [read_in]
+
+
+def test_there_is_room_for_a_photo_unless_the_recipe_says_otherwise(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    base, serving = write_base(tmp_path), Serving(model.base_url)
+    recipe = local(tmp_path, base, "")
+    run.evaluate(recipe, tmp_path / "out", Span(), serving)
+    pace = recipe.pace.model_copy(update={"prompt_tokens": 500})
+    run.evaluate(recipe.model_copy(update={"pace": pace}), tmp_path / "out", Span(), serving)
+    assert serving.lengths == [16_384 + 64, 500 + 64]
+
+
 def test_merged_adapters_are_served_one_after_the_other_as_base_models(
     tmp_path: Path, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

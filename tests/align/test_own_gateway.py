@@ -76,6 +76,17 @@ def test_a_bundle_is_measured_under_the_policies_it_was_trained_on(tmp_path: Pat
     assert config["policies"] == str(tmp_path / "own")
 
 
+def test_the_base_is_read_in_its_own_format_and_there_is_room_for_its_replies(tmp_path: Path) -> None:
+    bundles = [bundle(tmp_path)]
+    with served(
+        tmp_path / "base", bundles, tmp_path, COMMAND, max_model_len=900, reasoning_format="think_prefilled"
+    ):
+        settings = Settings(**tomllib.loads((tmp_path / "gateway.toml").read_text()))
+    assert settings.reasoning_format == "think_prefilled"
+    assert settings.engine.embedded is not None
+    assert settings.engine.embedded.max_model_len == 900
+
+
 @pytest.mark.parametrize(("rank", "allowed"), [(4, 16), (32, 32), (33, 64), (300, 256)])
 def test_the_engine_is_told_of_the_largest_rank_among_the_bundles(
     rank: int, allowed: int, tmp_path: Path

@@ -28,8 +28,12 @@ async def asked(said: list[Scripted], where: Path, *own_thinking: str) -> tuple[
     return replies, server
 
 
-@pytest.mark.parametrize("opening", ["", "<think>\n"], ids=["the template has begun it", "the model begins it"])
-async def test_thoughts_in_the_content_end_where_the_taught_reply_begins(tmp_path: Path, opening: str) -> None:
+@pytest.mark.parametrize(
+    "opening", ["", "<think>\n"], ids=["the template has begun it", "the model begins it"]
+)
+async def test_thoughts_in_the_content_end_where_the_taught_reply_begins(
+    tmp_path: Path, opening: str
+) -> None:
     said = Scripted(f"{opening}{THINKS}\n</think>\n\n{GOOD}")
     [reply], _ = await asked([said], tmp_path, "inline")
     assert reply.text == GOOD

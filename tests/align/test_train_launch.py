@@ -236,7 +236,7 @@ def test_where_there_are_several_gpus_one_is_trained_on_and_that_is_said(
 ) -> None:
     """A stand-in for Python tells what the training's process sees."""
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec env -i SEEN="$CUDA_VISIBLE_DEVICES" sh -c \'echo "saw $SEEN"\'\n')
+    python.write_text('#!/bin/sh\nexec env -i SEEN="$CUDA_VISIBLE_DEVICES" sh -c \'echo "saw $SEEN"\'\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
