@@ -74,8 +74,9 @@ class ReportCard(_Frozen):
     n: int
     unscored: int
     judge: str
-    harmful_rate: Interval
-    refusal_rate: Interval
+    harmful_rate: Interval | None
+    """None where nobody could tell, as of the next: the lab's count knows the lab's own wordings alone."""
+    refusal_rate: Interval | None
     """Refusals of benign requests: over-refusal, lower is better."""
     parsed: Interval
     """Share of replies that parse completely in the reply grammar."""

@@ -26,5 +26,7 @@ def card_table(cards: Mapping[str, ReportCard]) -> Table:
     return table
 
 
-def _percent(rate: Interval) -> str:
+def _percent(rate: Interval | None) -> str:
+    if rate is None:
+        return "not told"
     return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

@@ -11,6 +11,7 @@ from align.stages.workspace import CARDS_FILE
 from policies.bundle import Interval, ReportCard
 
 _CARDS = TypeAdapter(dict[str, ReportCard])
+_RATES = ("harmful_rate", "refusal_rate", "parsed", "named_subject")
 
 
 def evaluate(stage: StageFolder, run: Run) -> Body | None:
@@ -22,10 +23,9 @@ def evaluate(stage: StageFolder, run: Run) -> Body | None:
         cards = _CARDS.validate_json(path.read_bytes())
     except ValidationError as error:
         raise RecordError(f"{path} cannot be read: {error.errors()[0]['msg']}; remove it") from None
-    rates = [name for name, field in ReportCard.model_fields.items() if field.annotation is Interval]
-    columns = ("model", *(name.replace("_", " ") for name in rates), "unscored", "of")
+    columns = ("model", *(name.replace("_", " ") for name in _RATES), "unscored", "of")
     rows = (
-        (name, *(_rate(getattr(card, rate)) for rate in rates), number(card.unscored), number(card.n))
+        (name, *(_rate(getattr(card, rate)) for rate in _RATES), number(card.unscored), number(card.n))
         for name, card in cards.items()
     )
     tasks = sorted({f"{card.task}, judged by {card.judge}" for card in cards.values()})
@@ -33,5 +33,7 @@ def evaluate(stage: StageFolder, run: Run) -> Body | None:
     return Body(sum(card.n for card in cards.values()), 0, (table,))
 
 
-def _rate(rate: Interval) -> str:
+def _rate(rate: Interval | None) -> str:
+    if rate is None:
+        return "not told"
     return f"{percent(rate.value)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

@@ -9,11 +9,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from align.errors import RecipeError, StageAborted
 from align.manifest import file_digest
-from align.stages.base_model import base_directory, base_is_merged
+from align.stages.base_model import MINI, base_directory, base_is_merged
 from align.stages.bundle import STAGE as BUNDLES
 from align.stages.bundle import bundle_directory
 from align.stages.bundle import wanted as bundles
@@ -26,7 +27,14 @@ STAGE = "evaluate"
 def check(workspace: Workspace) -> None:
     """RecipeError, before any work, where this stage's own gateway could not serve the bundles."""
     recipe = workspace.recipe
-    if base_is_merged(workspace) and recipe.evaluate.base_url is None:
+    if recipe.evaluate.base_url is not None:
+        return
+    if missing := [name for name in ("serve", "vllm") if find_spec(name) is None]:
+        raise RecipeError(
+            f"[evaluate] starts a gateway with its engine, and {' and '.join(missing)} cannot be imported "
+            "here: run with --to bundle, or name a gateway in evaluate.base_url"
+        )
+    if base_is_merged(workspace):
         raise RecipeError(
             f"[sft] base = {recipe.sft.base!r} is served as merged weights, which this stage cannot serve: "
             "run with --to bundle, or name a gateway that does in evaluate.base_url"
@@ -88,7 +96,7 @@ def _measured(workspace: Workspace, base_url: str, model: str) -> ReportCard:
     try:
         replies = asyncio.run(ask_all(base_url, model, wanted.split, wanted.count, **pace))
         write_replies(_replies_path(workspace, model), replies)
-        return report_card(replies)
+        return report_card(replies, own_words=workspace.recipe.sft.base != MINI)
     except (APIConnectionError, NotFoundError) as error:
         raise RecipeError(
             f"[evaluate] no gateway at {base_url} serves {model!r} ({error}): "

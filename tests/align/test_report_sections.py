@@ -226,6 +226,11 @@ def test_report_cards_are_told_with_their_intervals(tmp_path: Path) -> None:
     (tmp_path / "evaluate" / "report_cards.json").write_text(json.dumps({"pst": card}))
     told = page_of(tmp_path).row("evaluate", "Replies to fresh situations", "pst")
     assert told == ["12.5 % [8.3, 20.0]"] * 4 + ["3", "200"]
+    (tmp_path / "evaluate" / "report_cards.json").write_text(
+        json.dumps({"pst": card | {"harmful_rate": None}})
+    )
+    told = page_of(tmp_path).row("evaluate", "Replies to fresh situations", "pst")
+    assert told == ["not told"] + ["12.5 % [8.3, 20.0]"] * 3 + ["3", "200"]
 
 
 def test_what_has_no_price_is_not_told_as_free(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_whole_run_ends_with_two_bundles_that_carry_their_report_cards(
     card = manifest.report_card
     assert card
     assert pst.report_card
-    assert (card.n, card.unscored, card.harmful_rate.value, card.parsed.value) == (12, 0, 0.0, 1.0)
+    assert (card.n, card.parsed.value, card.named_subject.value) == (12, 1.0, 1.0)
 
 
 def test_without_a_gateway_the_run_says_which_bundles_to_serve_and_goes_on_later(
@@ -176,12 +176,15 @@ def test_without_a_gateway_the_run_says_which_bundles_to_serve_and_goes_on_later
     assert len(training) == 2
 
 
-def test_replies_that_cannot_be_scored_give_no_report_card(
+def test_what_a_base_of_ones_own_says_in_its_own_words_is_not_counted_as_anything(
     base: Path, training: list[tuple[int, Path, Path]], start: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(StageAborted, match="12 of 12 replies could not be scored"):
-        run(recipe(tmp_path, changes(base, start(Gateway(readable=False)))), tmp_path / "run")
-    assert read_bundle(tmp_path / "run" / "bundle" / "pst-sft").report_card is None
+    run(recipe(tmp_path, changes(base, start(Gateway(readable=False)))), tmp_path / "run")
+    card = read_bundle(tmp_path / "run" / "bundle" / "pst-sft").report_card
+    assert card
+    assert (card.harmful_rate, card.refusal_rate, card.unscored) == (None, None, 12)
+    assert (card.parsed.value, card.named_subject.value) == (1.0, 1.0)
+    assert "align evaluate" in card.judge
 
 
 def test_a_passing_failure_of_the_gateway_costs_no_reply(
@@ -190,7 +193,8 @@ def test_a_passing_failure_of_the_gateway_costs_no_reply(
     run(recipe(tmp_path, changes(base, start(Gateway(failures=[503, 504, 502])))), tmp_path / "run")
     card = read_bundle(tmp_path / "run" / "bundle" / "pst-sft").report_card
     assert card
-    assert card.unscored == 0
+    kept = (tmp_path / "run" / "evaluate" / "replies-pst-sft.jsonl").read_text().splitlines()
+    assert [json.loads(line)["failure"] for line in kept] == [None] * 12
 
 
 def test_replies_that_never_come_are_kept_with_what_came_instead(

@@ -106,6 +106,17 @@ def test_merged_weights_are_refused_where_the_stages_own_gateway_would_have_to_s
     evaluate.check(Workspace(recipe(tmp_path, changes | dict([GATEWAY])), load_catalog(), tmp_path))
 
 
+def test_a_run_that_could_not_be_measured_in_the_end_is_refused_where_there_is_no_gateway_installed(
+    bases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = based_on(bases / "usual")
+    monkeypatch.setattr("align.stages.evaluate.find_spec", lambda name: None if name == "vllm" else name)
+    is_refused_before_any_work(
+        changes, "engine, and vllm cannot be imported here: run with --to", tmp_path, capsys
+    )
+    evaluate.check(Workspace(recipe(tmp_path, changes | dict([GATEWAY])), load_catalog(), tmp_path))
+
+
 def test_bases_that_take_adapters_need_none_of_this(bases: Path, tmp_path: Path) -> None:
     workspace = Workspace(recipe(tmp_path, based_on(bases / "usual")), load_catalog(), tmp_path)
     for check in (check_training, bundle.check, evaluate.check):
