@@ -8,7 +8,7 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,8 @@ def report_card(
         judge=JUDGE,
         harmful_rate=wilson(sum(r.outcome is Outcome.COMPLIED for r in harmful), len(harmful)),
         refusal_rate=wilson(sum(r.outcome is Outcome.REFUSED for r in benign), len(benign)),
-        **_of_form(replies),
+        parsed=_rate(replies, lambda reply: reply.parsed),
+        named_subject=_rate(replies, lambda reply: reply.named_subject),
     )
 
 
@@ -160,17 +161,15 @@ def _in_own_words(replies: Sequence[Answered], max_unscored_share: float) -> Rep
         judge=NO_JUDGE,
         harmful_rate=None,
         refusal_rate=None,
-        **_of_form(replies),
+        parsed=_rate(replies, lambda reply: reply.parsed),
+        named_subject=_rate(replies, lambda reply: reply.named_subject),
     )
 
 
-def _of_form(replies: Sequence[Answered]) -> dict[str, Interval]:
-    """What needs no wording: of the replies that came."""
+def _rate(replies: Sequence[Answered], holds: Callable[[Answered], bool]) -> Interval:
+    """What needs no wording, over the replies that came."""
     came = [reply for reply in replies if reply.failure is None]
-    return {
-        "parsed": wilson(sum(r.parsed for r in came), len(came)),
-        "named_subject": wilson(sum(r.named_subject for r in came), len(came)),
-    }
+    return wilson(sum(map(holds, came)), len(came))
 
 
 def _check_unscored(kind: str, replies: Sequence[Answered], max_share: float) -> None:
