@@ -15,7 +15,11 @@ from serve.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 KEYS = "a-key-of-at-least-16-characters"
-SECRETS = {"GROUNDRULE_API_KEYS": KEYS, "GROUNDRULE_LEDGER__URL": "postgresql://user:password@host/database"}
+SECRETS = {
+    "GROUNDRULE_API_KEYS": KEYS,
+    "GROUNDRULE_ENGINE__REMOTE__API_KEY": KEYS,
+    "GROUNDRULE_LEDGER__URL": "postgresql://user:password@host/database",
+}
 SHIPPING_S = 5
 
 
