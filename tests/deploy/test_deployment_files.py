@@ -54,6 +54,11 @@ def test_compose_starts_a_gateway_that_accepts_its_settings(monkeypatch: pytest.
     assert "state" in compose["volumes"]
 
 
+def test_compose_starts_every_service_again_when_it_dies() -> None:
+    [compose] = load_all("compose.yaml")
+    assert {service.get("restart") for service in compose["services"].values()} == {"unless-stopped"}
+
+
 def test_compose_keeps_pictures_and_requests_within_the_same_bounds() -> None:
     [compose] = load_all("compose.yaml")
     [limit] = [o for o in compose["services"]["engine"]["command"] if o.startswith("--limit-mm-per-prompt=")]
