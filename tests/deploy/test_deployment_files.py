@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from align.recipe import load_recipe
 from serve.drain import LAST_WORDS_S
 from serve.ledger.database import database_url
 from serve.settings import Settings
@@ -25,6 +26,11 @@ SHIPPING_S = 5
 
 def load_all(name: str) -> list[Any]:
     return list(yaml.safe_load_all((ROOT / "deploy" / name).read_text()))
+
+
+def by_default(text: str) -> str:
+    """With compose's variables at their defaults."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
 def settings_from(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -98,6 +104,21 @@ def test_kubernetes_keeps_keys_and_audit_beyond_a_pod(monkeypatch: pytest.Monkey
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
     room = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) * 1024
     assert room > settings.ledger.most_spooled_mib
+
+
+def test_the_bundle_that_is_served_is_what_the_recipe_makes_for_that_base(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = load_recipe(Path("recipes/r1-onevision.toml"))
+    [compose] = load_all("compose.yaml")
+    served = [by_default(compose["services"]["gateway"]["environment"]["GROUNDRULE_ADAPTERS"])]
+    gateway = load_all("kubernetes.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
+    served += [variable["value"] for variable in gateway["env"] if variable["name"] == "GROUNDRULE_ADAPTERS"]
+    assert [json.loads(adapters) for adapters in served] == [
+        [{"bundle": f"/bundles/{recipe.bundle.srpo}"}]
+    ] * 2
+    [model] = [o for o in compose["services"]["engine"]["command"] if o.startswith("--model=")]
+    assert by_default(model).endswith(f"/{recipe.sft.base}")
 
 
 def test_prometheus_scrapes_the_gateway_of_compose() -> None:
