@@ -38,6 +38,38 @@ def test_compose_lets_nobody_but_the_gateway_reach_the_engine() -> None:
     assert networks_of("gateway") & networks_of("prometheus")
 
 
+def kubernetes(kind: str) -> dict[str, Any]:
+    documents = yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text())
+    return {it["metadata"]["name"]: it["spec"] for it in documents if it["kind"] == kind}
+
+
+def test_kubernetes_gives_engine_and_gateway_one_key() -> None:
+    pods = kubernetes("StatefulSet")
+    secrets = [
+        variable["valueFrom"]["secretKeyRef"]
+        for name, variable_name in (
+            ("vllm", "VLLM_API_KEY"),
+            ("groundrule-gateway", "GROUNDRULE_ENGINE__REMOTE__API_KEY"),
+        )
+        for variable in pods[name]["template"]["spec"]["containers"][0]["env"]
+        if variable["name"] == variable_name
+    ]
+    assert secrets == [{"name": "groundrule-engine", "key": "api-key"}] * 2
+
+
+def test_kubernetes_lets_nobody_but_the_gateway_reach_the_engine() -> None:
+    pods = kubernetes("StatefulSet")
+    policy = kubernetes("NetworkPolicy")["vllm"]
+    assert policy["podSelector"]["matchLabels"] == pods["vllm"]["template"]["metadata"]["labels"]
+    assert policy["policyTypes"] == ["Ingress"]
+    [rule] = policy["ingress"]
+    assert rule["from"] == [{"podSelector": pods["groundrule-gateway"]["selector"]}]
+    [port] = rule["ports"]
+    assert port["port"] in {
+        port["name"] for port in pods["vllm"]["template"]["spec"]["containers"][0]["ports"]
+    }
+
+
 def test_a_gateway_with_the_engines_key_loads_adapters_probes_and_answers(tmp_path: Path) -> None:
     write_bundle(tmp_path / "pst")
     with ScriptedEngine().running() as engine:

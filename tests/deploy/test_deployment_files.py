@@ -28,6 +28,17 @@ def load_all(name: str) -> list[Any]:
     return list(yaml.safe_load_all((ROOT / "deploy" / name).read_text()))
 
 
+def kubernetes(kind: str, name: str) -> Any:
+    [found] = [
+        it for it in load_all("kubernetes.yaml") if (it["kind"], it["metadata"]["name"]) == (kind, name)
+    ]
+    return found
+
+
+def pod_of(name: str) -> Any:
+    return kubernetes("StatefulSet", name)["spec"]["template"]["spec"]
+
+
 def by_default(text: str) -> str:
     """With compose's variables at their defaults."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
@@ -79,8 +90,8 @@ def kubernetes_settings(container: Any, monkeypatch: pytest.MonkeyPatch) -> Sett
 
 
 def test_kubernetes_starts_a_gateway_that_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway, service = load_all("kubernetes.yaml")
-    pod = gateway["spec"]["template"]["spec"]
+    gateway, service = (kubernetes(kind, "groundrule-gateway") for kind in ("StatefulSet", "Service"))
+    pod = pod_of("groundrule-gateway")
     [container] = pod["containers"]
     settings = kubernetes_settings(container, monkeypatch)
     # Time for the nodes to learn that the pod is going, and for it to end in good order.
@@ -93,8 +104,8 @@ def test_kubernetes_starts_a_gateway_that_accepts_its_settings(monkeypatch: pyte
 
 
 def test_kubernetes_keeps_keys_and_audit_beyond_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway, _ = load_all("kubernetes.yaml")
-    pod = gateway["spec"]["template"]["spec"]
+    gateway = kubernetes("StatefulSet", "groundrule-gateway")
+    pod = pod_of("groundrule-gateway")
     [container] = pod["containers"]
     settings = kubernetes_settings(container, monkeypatch)
     assert database_url(settings).get_backend_name() == "postgresql"
@@ -112,13 +123,51 @@ def test_the_bundle_that_is_served_is_what_the_recipe_makes_for_that_base(
     recipe = load_recipe(Path("recipes/r1-onevision.toml"))
     [compose] = load_all("compose.yaml")
     served = [by_default(compose["services"]["gateway"]["environment"]["GROUNDRULE_ADAPTERS"])]
-    gateway = load_all("kubernetes.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
+    [gateway] = pod_of("groundrule-gateway")["containers"]
     served += [variable["value"] for variable in gateway["env"] if variable["name"] == "GROUNDRULE_ADAPTERS"]
     assert [json.loads(adapters) for adapters in served] == [
         [{"bundle": f"/bundles/{recipe.bundle.srpo}"}]
     ] * 2
     [model] = [o for o in compose["services"]["engine"]["command"] if o.startswith("--model=")]
     assert by_default(model).endswith(f"/{recipe.sft.base}")
+
+
+def test_the_engine_is_started_alike_by_compose_and_kubernetes() -> None:
+    [compose] = load_all("compose.yaml")
+    told = compose["services"]["engine"]
+    [engine] = pod_of("vllm")["containers"]
+    assert engine["image"] == told["image"]
+    assert engine["args"] == [by_default(argument) for argument in told["command"]]
+    variables = {variable["name"]: variable.get("value") for variable in engine["env"]}
+    assert variables.pop("VLLM_API_KEY") is None
+    assert variables == {name: value for name, value in told["environment"].items() if name != "VLLM_API_KEY"}
+    assert {m["mountPath"] for m in engine["volumeMounts"]} - {"/dev/shm"} == {
+        volume.split(":")[-1 if volume.endswith("/models") else -2] for volume in told["volumes"]
+    }
+
+
+def test_kubernetes_has_the_engine_that_its_gateway_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    [gateway] = pod_of("groundrule-gateway")["containers"]
+    [engine] = pod_of("vllm")["containers"]
+    remote = kubernetes_settings(gateway, monkeypatch).engine.remote
+    assert remote is not None
+    service = kubernetes("Service", "vllm")
+    [port] = service["spec"]["ports"]
+    assert remote.url == f"http://{service['metadata']['name']}:{port['port']}"
+    assert {"name": port["targetPort"], "containerPort": 8000} in engine["ports"]
+    labels = kubernetes("StatefulSet", "vllm")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    # Else the service's name becomes VLLM_PORT in the pod, a setting of vLLM's.
+    assert pod_of("vllm")["enableServiceLinks"] is False
+    # Adapters are loaded by their path, so both have the same claim below the same one.
+    assert bundles_of("vllm") == bundles_of("groundrule-gateway")
+
+
+def bundles_of(name: str) -> tuple[Any, Any]:
+    pod = pod_of(name)
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "bundles"]
+    [mount] = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "bundles"]
+    return volume, mount
 
 
 def test_prometheus_scrapes_the_gateway_of_compose() -> None:
