@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -205,7 +208,28 @@ def test_everything_an_image_copies_reaches_its_build() -> None:
     copies = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     sources = {source for copy in copies for source in copy.split()}
     assert "pyproject.toml" in sources
-    assert not [source for source in sources if not any(fnmatch(source, pattern) for pattern in allowed)]
+    # A directory that is let in is let in with all below it.
+    patterns = [*allowed, *(f"{pattern}/*" for pattern in allowed)]
+    assert not [source for source in sources if not any(fnmatch(source, pattern) for pattern in patterns)]
+
+
+def test_what_align_starts_of_the_gateways_runs_from_aligns_image_alone(tmp_path: Path) -> None:
+    stage = (ROOT / "Dockerfile").read_text().split(" AS align\n")[1].split("\nFROM ")[0]
+    for sources, target in re.findall(r"^COPY (.+) (serve\S*)$", stage, re.MULTILINE):
+        (tmp_path / target).mkdir(parents=True, exist_ok=True)
+        for source in sources.split():
+            shutil.copy(ROOT / source, tmp_path / target)
+    started = {
+        module
+        for path in (ROOT / "align").rglob("*.py")
+        for module in re.findall(r'"-m", "(serve\.[\w.]+)"', path.read_text())
+    }
+    assert started
+    for module in started:
+        # -S: without site-packages, through which this checkout would be found.
+        command = [sys.executable, "-S", "-c", f"import {module}"]
+        done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_gateways_image_has_no_torch() -> None:
