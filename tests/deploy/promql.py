@@ -63,9 +63,7 @@ def unknown(expression: str) -> list[str]:
             continue
         for label, values in re.findall(r'(\w+)(?:=~|!~|!=|=)"([^"]*)"', matchers):
             known = labels.get(label, set()) | _CLOSED.get((metric, label), set())
-            wrong += [
-                f"{metric}{{{label}={it}}}" for it in values.split("|") if it not in known and it != ".*"
-            ]
+            wrong += [f"{metric}{{{label}={it}}}" for it in values.split("|") if it not in known]
     return wrong + sorted(grouped(expression) - known_labels(expression))
 
 
