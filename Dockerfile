@@ -22,6 +22,10 @@ ENV PATH=/opt/groundrule/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 COPY LICENSE NOTICE README.md pyproject.toml ./
 COPY policies policies
 COPY align align
+# Trainings on several GPUs are started through it, so that they end with their run. No more of the gateway is in
+# this image: `run --to bundle`, or measure one that runs elsewhere, which `evaluate.base_url` names.
+COPY serve/__init__.py serve/
+COPY serve/engine/__init__.py serve/engine/leash.py serve/engine/
 # In place, and for the version's sake alone: a run's manifests name it.
 RUN --mount=type=bind,from=build,source=/opt/uv,target=/opt/uv \
     /opt/uv/bin/uv pip install --python /opt/groundrule/bin/python --no-deps --editable .

@@ -37,6 +37,10 @@ is_ready && exit 0
 if [ "$2" = cuda ] && ! nvidia-smi -L >/dev/null 2>&1; then
     fail "MODEL needs a CUDA GPU, and nvidia-smi finds none here; without MODEL the demo runs on the CPU"
 fi
+# vLLM's kernels for CPUs link it. Asked by loading it, since ldconfig is not in everybody's PATH.
+if [ "$2" = cpu ] && ! "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' >/dev/null 2>&1; then
+    fail "libnuma.so.1 is missing, and the engine needs it: install libnuma1 (Debian, Ubuntu) or numactl-libs (Fedora)"
+fi
 command -v cc >/dev/null || command -v gcc >/dev/null || fail "no C compiler found (cc): the engine needs one"
 echo "groundrule: installing $lock into $venv (once; about 6 GB on disk)"
 rm -f "$stamp"

@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -9,18 +12,39 @@ from typing import Any
 import pytest
 import yaml
 
+from align.recipe import load_recipe
 from serve.drain import LAST_WORDS_S
 from serve.ledger.database import database_url
 from serve.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 KEYS = "a-key-of-at-least-16-characters"
-SECRETS = {"GROUNDRULE_API_KEYS": KEYS, "GROUNDRULE_LEDGER__URL": "postgresql://user:password@host/database"}
+SECRETS = {
+    "GROUNDRULE_API_KEYS": KEYS,
+    "GROUNDRULE_ENGINE__REMOTE__API_KEY": KEYS,
+    "GROUNDRULE_LEDGER__URL": "postgresql://user:password@host/database",
+}
 SHIPPING_S = 5
 
 
 def load_all(name: str) -> list[Any]:
     return list(yaml.safe_load_all((ROOT / "deploy" / name).read_text()))
+
+
+def kubernetes(kind: str, name: str) -> Any:
+    [found] = [
+        it for it in load_all("kubernetes.yaml") if (it["kind"], it["metadata"]["name"]) == (kind, name)
+    ]
+    return found
+
+
+def pod_of(name: str) -> Any:
+    return kubernetes("StatefulSet", name)["spec"]["template"]["spec"]
+
+
+def by_default(text: str) -> str:
+    """With compose's variables at their defaults."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
 def settings_from(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -50,6 +74,11 @@ def test_compose_starts_a_gateway_that_accepts_its_settings(monkeypatch: pytest.
     assert "state" in compose["volumes"]
 
 
+def test_compose_starts_every_service_again_when_it_dies() -> None:
+    [compose] = load_all("compose.yaml")
+    assert {service.get("restart") for service in compose["services"].values()} == {"unless-stopped"}
+
+
 def test_compose_keeps_pictures_and_requests_within_the_same_bounds() -> None:
     [compose] = load_all("compose.yaml")
     [limit] = [o for o in compose["services"]["engine"]["command"] if o.startswith("--limit-mm-per-prompt=")]
@@ -64,8 +93,8 @@ def kubernetes_settings(container: Any, monkeypatch: pytest.MonkeyPatch) -> Sett
 
 
 def test_kubernetes_starts_a_gateway_that_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway, service = load_all("kubernetes.yaml")
-    pod = gateway["spec"]["template"]["spec"]
+    gateway, service = (kubernetes(kind, "groundrule-gateway") for kind in ("StatefulSet", "Service"))
+    pod = pod_of("groundrule-gateway")
     [container] = pod["containers"]
     settings = kubernetes_settings(container, monkeypatch)
     # Time for the nodes to learn that the pod is going, and for it to end in good order.
@@ -78,8 +107,8 @@ def test_kubernetes_starts_a_gateway_that_accepts_its_settings(monkeypatch: pyte
 
 
 def test_kubernetes_keeps_keys_and_audit_beyond_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway, _ = load_all("kubernetes.yaml")
-    pod = gateway["spec"]["template"]["spec"]
+    gateway = kubernetes("StatefulSet", "groundrule-gateway")
+    pod = pod_of("groundrule-gateway")
     [container] = pod["containers"]
     settings = kubernetes_settings(container, monkeypatch)
     assert database_url(settings).get_backend_name() == "postgresql"
@@ -89,6 +118,59 @@ def test_kubernetes_keeps_keys_and_audit_beyond_a_pod(monkeypatch: pytest.Monkey
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
     room = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) * 1024
     assert room > settings.ledger.most_spooled_mib
+
+
+def test_the_bundle_that_is_served_is_what_the_recipe_makes_for_that_base(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = load_recipe(Path("recipes/r1-onevision.toml"))
+    [compose] = load_all("compose.yaml")
+    served = [by_default(compose["services"]["gateway"]["environment"]["GROUNDRULE_ADAPTERS"])]
+    [gateway] = pod_of("groundrule-gateway")["containers"]
+    served += [variable["value"] for variable in gateway["env"] if variable["name"] == "GROUNDRULE_ADAPTERS"]
+    assert [json.loads(adapters) for adapters in served] == [
+        [{"bundle": f"/bundles/{recipe.bundle.srpo}"}]
+    ] * 2
+    [model] = [o for o in compose["services"]["engine"]["command"] if o.startswith("--model=")]
+    assert by_default(model).endswith(f"/{recipe.sft.base}")
+
+
+def test_the_engine_is_started_alike_by_compose_and_kubernetes() -> None:
+    [compose] = load_all("compose.yaml")
+    told = compose["services"]["engine"]
+    [engine] = pod_of("vllm")["containers"]
+    assert engine["image"] == told["image"]
+    assert engine["args"] == [by_default(argument) for argument in told["command"]]
+    variables = {variable["name"]: variable.get("value") for variable in engine["env"]}
+    assert variables.pop("VLLM_API_KEY") is None
+    assert variables == {name: value for name, value in told["environment"].items() if name != "VLLM_API_KEY"}
+    assert {m["mountPath"] for m in engine["volumeMounts"]} - {"/dev/shm"} == {
+        volume.split(":")[-1 if volume.endswith("/models") else -2] for volume in told["volumes"]
+    }
+
+
+def test_kubernetes_has_the_engine_that_its_gateway_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    [gateway] = pod_of("groundrule-gateway")["containers"]
+    [engine] = pod_of("vllm")["containers"]
+    remote = kubernetes_settings(gateway, monkeypatch).engine.remote
+    assert remote is not None
+    service = kubernetes("Service", "vllm")
+    [port] = service["spec"]["ports"]
+    assert remote.url == f"http://{service['metadata']['name']}:{port['port']}"
+    assert {"name": port["targetPort"], "containerPort": 8000} in engine["ports"]
+    labels = kubernetes("StatefulSet", "vllm")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    # Else the service's name becomes VLLM_PORT in the pod, a setting of vLLM's.
+    assert pod_of("vllm")["enableServiceLinks"] is False
+    # Adapters are loaded by their path, so both have the same claim below the same one.
+    assert bundles_of("vllm") == bundles_of("groundrule-gateway")
+
+
+def bundles_of(name: str) -> tuple[Any, Any]:
+    pod = pod_of(name)
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "bundles"]
+    [mount] = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "bundles"]
+    return volume, mount
 
 
 def test_prometheus_scrapes_the_gateway_of_compose() -> None:
@@ -126,7 +208,28 @@ def test_everything_an_image_copies_reaches_its_build() -> None:
     copies = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     sources = {source for copy in copies for source in copy.split()}
     assert "pyproject.toml" in sources
-    assert not [source for source in sources if not any(fnmatch(source, pattern) for pattern in allowed)]
+    # A directory that is let in is let in with all below it.
+    patterns = [*allowed, *(f"{pattern}/*" for pattern in allowed)]
+    assert not [source for source in sources if not any(fnmatch(source, pattern) for pattern in patterns)]
+
+
+def test_what_align_starts_of_the_gateways_runs_from_aligns_image_alone(tmp_path: Path) -> None:
+    stage = (ROOT / "Dockerfile").read_text().split(" AS align\n")[1].split("\nFROM ")[0]
+    for sources, target in re.findall(r"^COPY (.+) (serve\S*)$", stage, re.MULTILINE):
+        (tmp_path / target).mkdir(parents=True, exist_ok=True)
+        for source in sources.split():
+            shutil.copy(ROOT / source, tmp_path / target)
+    started = {
+        module
+        for path in (ROOT / "align").rglob("*.py")
+        for module in re.findall(r'"-m", "(serve\.[\w.]+)"', path.read_text())
+    }
+    assert started
+    for module in started:
+        # -S: without site-packages, through which this checkout would be found.
+        command = [sys.executable, "-S", "-c", f"import {module}"]
+        done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_gateways_image_has_no_torch() -> None:

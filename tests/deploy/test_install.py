@@ -1,6 +1,7 @@
 """requirements/install.sh with a scripted Python: which environments it keeps, remakes, or leaves alone."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Stands for Python VERSION: `-m venv` writes an environment whose python is this script again.
+# NO_NUMA: as on a machine without libnuma.
 PYTHON = """#!/bin/bash
 here=$(dirname "$0")
 case "$*" in
+-c*libnuma*) [ -z "${NO_NUMA:-}" ] ;;
 -c*) echo VERSION ;;
 "-m venv --clear "*)
     rm -rf "$4" && mkdir -p "$4/bin" && touch "$4/pyvenv.cfg" || exit
@@ -26,7 +29,7 @@ esac
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A directory with the script and what it reads."""
-    for name in ("install.sh", "uv.txt", "cpu.txt"):
+    for name in ("install.sh", "uv.txt", "cpu.txt", "cuda.txt"):
         (tmp_path / "requirements").mkdir(exist_ok=True)
         shutil.copy(ROOT / "requirements" / name, tmp_path / "requirements")
     (tmp_path / "clients" / "python").mkdir(parents=True)
@@ -34,13 +37,17 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def install(checkout: Path, version: str = "3.11", **environment: str) -> subprocess.CompletedProcess[str]:
+def install(
+    checkout: Path, version: str = "3.11", lock: str = "cpu", **environment: str
+) -> subprocess.CompletedProcess[str]:
     python = checkout / f"python{version}"
     python.write_text(PYTHON.replace("VERSION", version))
     python.chmod(0o755)
-    (checkout / "cc").touch(0o755)
+    for program in ("cc", "nvidia-smi"):
+        (checkout / program).write_text("#!/bin/sh\n")
+        (checkout / program).chmod(0o755)
     return subprocess.run(
-        ["requirements/install.sh", ".venv", "cpu", str(python)],
+        ["requirements/install.sh", ".venv", lock, str(python)],
         cwd=checkout,
         env={**os.environ, **environment, "PATH": f"{checkout}:{os.environ['PATH']}"},
         capture_output=True,
@@ -81,6 +88,27 @@ def test_an_environment_of_another_python_is_made_anew(checkout: Path) -> None:
     done = install(checkout, "3.11")
     assert done.returncode == 0, done.stderr
     assert not (checkout / ".venv" / "of-3.12").exists()
+
+
+def test_the_engine_on_cpu_is_not_installed_without_libnuma_and_it_is_said_how_to_get_it(
+    checkout: Path,
+) -> None:
+    refused = install(checkout, NO_NUMA="1")
+    assert (refused.returncode, "install libnuma1" in refused.stderr) == (2, True)
+    assert not (checkout / ".venv").exists()
+
+
+def test_the_engine_on_cuda_needs_no_libnuma(checkout: Path) -> None:
+    done = install(checkout, lock="cuda", NO_NUMA="1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_debian_needs_is_told_alike_wherever_it_is_told() -> None:
+    told = {
+        re.search("`apt install ([^`]+)`", (ROOT / name).read_text())
+        for name in ("README.md", "CONTRIBUTING.md")
+    }
+    assert {match and match[1] for match in told} == {"python3.11-venv make gcc libc6-dev libnuma1"}
 
 
 def test_a_directory_that_is_no_environment_is_left_alone(checkout: Path) -> None:

@@ -51,6 +51,11 @@ def test_every_module_that_is_run_exists(document: Path) -> None:
             assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_run_in_the_environment_that_make_installs(document: Path) -> None:
+    assert not re.findall(r"^\$ (?:[A-Z_]+=\S+ )*python.*", document.read_text(), re.MULTILINE)
+
+
 def tree() -> list[str]:
     """Paths of the README's file tree; directories end with a slash."""
     block = README.split("## What is where", 1)[1].split("```text\n", 1)[1].split("```", 1)[0]

@@ -21,9 +21,11 @@ from itertools import pairwise
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 Json = dict[str, Any]
 
+KEYED_PATHS = ("/v1", "/v2", "/inference", "/cohere")
 _DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 PLAIN_REPLY = """<think>
@@ -121,6 +123,8 @@ class ScriptedEngine:
         self.adapters: dict[str, str] = {}
         self.is_healthy = True
         self.knows_adapters = True
+        self.key: str | None = None
+        """What a real engine has from VLLM_API_KEY."""
         self.url = ""
 
     def enqueue(self, *replies: Scripted) -> None:
@@ -157,13 +161,21 @@ class ScriptedEngine:
 
     def application(self) -> web.Application:
         """The routes the gateway uses, and no others: a call to anything else fails the test with a 404."""
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[self._ask_for_key])
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/tokenize", self._tokenize)
         return app
+
+    @web.middleware
+    async def _ask_for_key(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Where vLLM asks for its key, which is not everywhere."""
+        told = request.headers.get("authorization")
+        if self.key and request.path.startswith(KEYED_PATHS) and told != f"Bearer {self.key}":
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        return await handler(request)
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(status=200 if self.is_healthy else 503)
