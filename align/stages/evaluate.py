@@ -29,10 +29,10 @@ def check(workspace: Workspace) -> None:
     recipe = workspace.recipe
     if recipe.evaluate.base_url is not None:
         return
-    if missing := [name for name in ("serve", "vllm") if find_spec(name) is None]:
+    if find_spec("vllm") is None:
         raise RecipeError(
-            f"[evaluate] starts a gateway with its engine, and {' and '.join(missing)} cannot be imported "
-            "here: run with --to bundle, or name a gateway in evaluate.base_url"
+            "[evaluate] starts a gateway with its engine, and vllm cannot be imported here: "
+            "run with --to bundle, or name a gateway in evaluate.base_url"
         )
     if base_is_merged(workspace):
         raise RecipeError(
