@@ -137,3 +137,8 @@ def test_a_parameter_is_refused_but_for_the_values_told(row: list[str]) -> None:
     with pytest.raises(UnsupportedParameter) as caught:
         parameters.check(asking(name, loud), HIDING)
     assert caught.value.param == name
+
+
+def test_what_is_no_variable_of_a_template_is_named() -> None:
+    told = section("## Parameters that are refused").split("`chat_template_kwargs`", 1)[1].split(":\n", 1)[0]
+    assert set(re.findall(r"`(\w+)`", told)) == parameters.RENDERING

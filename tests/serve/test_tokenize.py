@@ -44,6 +44,9 @@ def test_a_conversation_is_counted_as_the_engine_would_get_it(gateway: Answering
         ({"messages": "x"}, 400, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "messages[0].content[0]"),
         ({"prompt": "x", "chat_template": "y"}, 400, "chat_template"),
+        ({"prompt": "x", "truncate_prompt_tokens": 1}, 400, "truncate_prompt_tokens"),
+        ({"prompt": "x", "mm_processor_kwargs": {"max_pixels": 1}}, 400, "mm_processor_kwargs"),
+        ({"prompt": "x", "media_io_kwargs": {"image": {}}}, 400, "media_io_kwargs"),
     ],
     ids=str,
 )
