@@ -7,6 +7,7 @@ not shown.
 
 import asyncio
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Inputs:
     """The last text of the user."""
     pictures: tuple[bytes, ...]
     """PNG; only where a guard looks at them."""
+    seen_with: tuple[str, ...]
+    """Digests of the pictures that guards are shown beside every text."""
     opening: bytes
     """Equal for equal beginnings of a conversation, up to the user's first message."""
 
@@ -37,10 +40,12 @@ class Inputs:
     def of(cls, admitted: Admitted, variables: Any, *, shows_pictures: bool) -> "Inputs":
         """`variables`: of the chat template, through which text comes in as well."""
         messages, pictures = admitted.messages, admitted.pictures
+        shown = pictures if shows_pictures else ()
         return cls(
             texts=tuple(text for text in (*_texts(messages), *_strings(variables)) if text.strip()),
             asked=_asked(messages),
-            pictures=tuple(picture.png for picture in pictures) if shows_pictures else (),
+            pictures=tuple(picture.png for picture in shown),
+            seen_with=tuple(picture.digest for picture in shown),
             opening=_opening(messages, [picture.digest for picture in pictures[:1]]),
         )
 
@@ -67,7 +72,11 @@ class InputCheck:
 
 
 class InputGuards:
-    """Asks the panel about inputs; what passed once is not asked about again, as conversations grow."""
+    """Asks the panel about inputs; what passed once is not asked about again, as conversations grow.
+
+    A text passes together with the pictures that it came with: a question that is harmless about one picture
+    may be harmful about another.
+    """
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -95,7 +104,7 @@ class InputGuards:
     def _unknown(self, inputs: Inputs) -> Iterator[tuple[bytes, Excerpt]]:
         if self._panel.covers(Stage.INPUT):
             for text in inputs.texts:
-                digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+                digest = _digest(text, inputs.seen_with)
                 if digest in self._passed:
                     self._passed.move_to_end(digest)
                 else:
@@ -129,6 +138,11 @@ class InputGuards:
         self._passed[digest] = None
         if len(self._passed) > _REMEMBERED:
             self._passed.popitem(last=False)
+
+
+def _digest(text: str, seen_with: Sequence[str]) -> bytes:
+    # As JSON, lest a text read like another one with its pictures.
+    return hashlib.sha256(json.dumps((seen_with, text)).encode()).digest()
 
 
 def _ruling_of(ruled: asyncio.Future[Ruling]) -> Ruling:
