@@ -34,6 +34,8 @@ class LimitSettings(Table):
     """A caller who takes nothing for so long is let go."""
     connections: PositiveInt = 16_384
     """Open at the same time in one process, idle ones too; fewer where the system allows fewer files."""
+    head_bytes: PositiveInt = 64 * 1024
+    """Request line and headers; also whatever else of a request is neither head nor body."""
     head_s: PositiveFloat = 15
     """From connecting, or from a further request's first byte, to the end of its headers."""
     keep_alive_s: PositiveInt = 30
