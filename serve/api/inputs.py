@@ -12,9 +12,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from serve.door.messages import Admitted
+from serve.gate.calls import FRAME, decoded
+from serve.gate.texts import texts_in
 from serve.gate.values import PASS, Conversation, Excerpt, Panel, Ruling, Stage
 from serve.ledger.interaction import GuardRun
 
@@ -41,8 +44,10 @@ class Inputs:
         """`variables`: of the chat template, through which text comes in as well."""
         messages, pictures = admitted.messages, admitted.pictures
         shown = pictures if shows_pictures else ()
+        # Names of variables are the template's own.
+        values = [*variables.values()] if isinstance(variables, dict) else variables
         return cls(
-            texts=tuple(text for text in (*_texts(messages), *_strings(variables)) if text.strip()),
+            texts=tuple(text for text in (*_texts(messages), *texts_in(values)) if text.strip()),
             asked=_asked(messages),
             pictures=tuple(picture.png for picture in shown),
             seen_with=tuple(picture.digest for picture in shown),
@@ -162,20 +167,22 @@ def _texts(messages: Iterable[Json]) -> Iterator[str]:
     """Every string of every message but roles, kinds and pictures: templates differ in what they use."""
     for message in messages:
         for name, value in message.items():
-            if name != "role":
-                yield from _strings(value)
+            if name == "content" and isinstance(value, list):
+                # The door lets no other kinds of parts in.
+                yield from (part[kind] for part in value for kind in ("text", "refusal") if kind in part)
+            elif name == "tool_calls" and isinstance(value, list):
+                yield from chain.from_iterable(map(_texts_of_call, value))
+            elif name != "role":
+                yield from texts_in(value)
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            if name not in ("type", "image_url"):
-                yield from _strings(one)
+def _texts_of_call(call: Any) -> Iterator[str]:
+    """Arguments as the engine's template reads them, too: letters hide behind JSON's escapes."""
+    for text in texts_in(call):
+        if text not in FRAME:
+            yield text
+            if "\\" in text:
+                yield "\n".join(texts_in(decoded(text)))
 
 
 def _opening(messages: Sequence[Json], digests: Iterable[str]) -> bytes:

@@ -2,12 +2,18 @@
 
 import base64
 import io
+import json
+from collections.abc import Iterator
 
+import httpx
+import pytest
 from PIL import Image
 
+from serve.api.asking import MOST_LEVELS
 from serve.gate.values import Conversation, Excerpt, Ruling, Stage
 from serve.gate.wording import WITHHELD
-from tests.serve.answering import ANSWER, Json, answering, ask
+from tests.serve.answering import ANSWER, FORBIDDEN, Answering, Json, ScriptedGuard, answering, ask
+from tests.serve.gateways import PATIENCE_S
 
 
 class Discerning:
@@ -64,3 +70,64 @@ def test_a_conversation_that_grows_is_not_judged_from_its_beginning() -> None:
         guard.shown.clear()
         gateway.post(about("white", "How is it made?", "And this?"))
     assert sorted(guard.shown) == [(Stage.IMAGE, ""), (Stage.INPUT, "And this?")]
+
+
+ESCAPED = json.dumps({"x": FORBIDDEN}).replace("F", "\\u0046")
+HIDDEN: dict[str, Json] = {
+    "a field": {"name": FORBIDDEN},
+    "a field's field": {"extra": [{"type": FORBIDDEN}]},
+    "a field's name": {"extra": {FORBIDDEN: 1}},
+    "what is called a picture": {"extra": {"image_url": FORBIDDEN}},
+    "arguments": {"tool_calls": [{"function": {"name": "f", "arguments": json.dumps({"x": FORBIDDEN})}}]},
+    "arguments as an object": {"tool_calls": [{"function": {"name": "f", "arguments": {"type": FORBIDDEN}}}]},
+    "escaped arguments": {"tool_calls": [{"function": {"name": "f", "arguments": ESCAPED}}]},
+    "calls that are none": {"tool_calls": {"x": FORBIDDEN}},
+}
+
+
+@pytest.mark.parametrize("fields", HIDDEN.values(), ids=HIDDEN)
+def test_no_text_of_a_message_is_kept_from_guards(fields: Json) -> None:
+    with answering() as gateway:
+        earlier = {"role": "assistant", "content": "Yes?", **fields}
+        message = gateway.message(messages=[*ask()["messages"], earlier, *ask("And?")["messages"]])
+        assert message["refusal"] == WITHHELD
+        assert gateway.engines.history == []
+
+
+def test_words_of_a_calls_frame_are_not_judged() -> None:
+    guard = ScriptedGuard(Stage.INPUT)
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    with answering(guard, stages=()) as gateway:
+        gateway.message(messages=[{"role": "assistant", "content": None, "tool_calls": [call]}])
+    assert [excerpt.text for excerpt in guard.shown] == ["call_1", "look", "{}"]
+
+
+@pytest.fixture(scope="module")
+def deep() -> Iterator[Answering]:
+    with answering() as gateway:
+        yield gateway
+
+
+def nested(levels: int, text: str) -> str:
+    return "[" * levels + json.dumps(text) + "]" * levels
+
+
+def post(gateway: Answering, path: str, body: str) -> httpx.Response:
+    return httpx.post(gateway.url + path, content=body, timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("levels", [MOST_LEVELS, 300, 800, 940, 960, 980, 1_000, 100_000])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/tokenize"])
+def test_a_body_that_is_too_deep_is_refused_cleanly(deep: Answering, path: str, levels: int) -> None:
+    at_the_bottom = nested(levels, "x")
+    message = f'{{"role": "user", "content": "x", "extra": {at_the_bottom}}}'
+    given = '"input": "x"' if path == "/v1/responses" else f'"messages": [{message}]'
+    answer = post(deep, path, f'{{{given}, "metadata": {at_the_bottom}}}')
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_request"
+
+
+def test_a_deep_body_is_judged_to_its_bottom(deep: Answering) -> None:
+    message = f'{{"role": "user", "content": "x", "extra": {nested(MOST_LEVELS - 3, FORBIDDEN)}}}'
+    answer = post(deep, "/v1/chat/completions", f'{{"messages": [{message}]}}')
+    assert answer.json()["choices"][0]["message"]["refusal"] == WITHHELD
