@@ -9,13 +9,14 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from serve.door.messages import Admitted
+from serve.errors import InvalidRequest
 from serve.gate.calls import FRAME, decoded
 from serve.gate.texts import texts_in
 from serve.gate.values import PASS, Conversation, Excerpt, Panel, Ruling, Stage
@@ -40,19 +41,29 @@ class Inputs:
     """Equal for equal beginnings of a conversation, up to the user's first message."""
 
     @classmethod
-    def of(cls, admitted: Admitted, variables: Any, *, shows_pictures: bool) -> "Inputs":
-        """`variables`: of the chat template, through which text comes in as well."""
+    def of(cls, admitted: Admitted, variables: Any, most_texts: int, *, shows_pictures: bool) -> "Inputs":
+        """`variables`: of the chat template, through which text comes in as well.
+
+        Raises InvalidRequest where there are more than `most_texts`."""
         messages, pictures = admitted.messages, admitted.pictures
         shown = pictures if shows_pictures else ()
         # Names of variables are the template's own.
         values = [*variables.values()] if isinstance(variables, dict) else variables
+        texts = dict.fromkeys(text for text in (*_texts(messages), *texts_in(values)) if text.strip())
+        check_count(texts, most_texts, "messages")
         return cls(
-            texts=tuple(text for text in (*_texts(messages), *texts_in(values)) if text.strip()),
+            texts=tuple(texts),
             asked=_asked(messages),
             pictures=tuple(picture.png for picture in shown),
             seen_with=tuple(picture.digest for picture in shown),
             opening=_opening(messages, [picture.digest for picture in pictures[:1]]),
         )
+
+
+def check_count(texts: Sized, most: int, where: str) -> None:
+    """Raises InvalidRequest, which names `where`, if there are more than guards are shown of a request."""
+    if len(texts) > most:
+        raise InvalidRequest(f"{where} may hold {most} different texts; send fewer", param=where)
 
 
 class InputCheck:

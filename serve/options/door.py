@@ -22,6 +22,8 @@ class LimitSettings(Table):
     image_bytes: PositiveInt = 10 * 1024 * 1024
     image_pixels: PositiveInt = 12_500_000
     """A phone's 12 megapixels (4032 x 3024) pass."""
+    texts_per_request: PositiveInt = 2048
+    """Different ones, since each is shown to guards: contents, names and arguments of every message."""
     choices: PositiveInt = 8
     """Largest `n`."""
     in_flight: PositiveInt = 64

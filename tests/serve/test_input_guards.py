@@ -12,6 +12,7 @@ from PIL import Image
 from serve.api.asking import MOST_LEVELS
 from serve.gate.values import Conversation, Excerpt, Ruling, Stage
 from serve.gate.wording import WITHHELD
+from serve.options.door import LimitSettings
 from tests.serve.answering import ANSWER, FORBIDDEN, Answering, Json, ScriptedGuard, answering, ask
 from tests.serve.gateways import PATIENCE_S
 
@@ -131,3 +132,33 @@ def test_a_deep_body_is_judged_to_its_bottom(deep: Answering) -> None:
     message = f'{{"role": "user", "content": "x", "extra": {nested(MOST_LEVELS - 3, FORBIDDEN)}}}'
     answer = post(deep, "/v1/chat/completions", f'{{"messages": [{message}]}}')
     assert answer.json()["choices"][0]["message"]["refusal"] == WITHHELD
+
+
+def turns(*texts: str) -> Json:
+    return {**ask(), "messages": [{"role": "user", "content": text} for text in texts]}
+
+
+def test_a_request_with_too_many_texts_is_refused_by_name() -> None:
+    guard = ScriptedGuard(Stage.INPUT)
+    with answering(guard, limits=LimitSettings(texts_per_request=3)) as gateway:
+        refused = gateway.post(turns("a", "b", "c", "d"))
+        assert guard.shown == gateway.engines.history == []
+        assert gateway.post(turns("a", "b", "c", "c", "a")).status_code == 200
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "messages"
+    assert sorted(excerpt.text for excerpt in guard.shown) == ["a", "b", "c"]
+
+
+class Overburdened(ScriptedGuard):
+    """Takes for ever over what is long-winded."""
+
+    async def judge(self, excerpt: Excerpt, about: Conversation) -> Ruling:
+        self.takes_s = PATIENCE_S if "long-winded" in excerpt.text else 0.0
+        return await super().judge(excerpt, about)
+
+
+def test_one_callers_texts_do_not_have_a_guard_left_out_for_others() -> None:
+    with answering(Overburdened(Stage.INPUT), stages=(), deadline_s=1.0) as gateway:
+        slow = gateway.post(turns(*(f"long-winded {number}" for number in range(50))))
+        assert slow.json()["choices"][0]["message"]["refusal"] == WITHHELD
+        assert gateway.message()["content"] == ANSWER
