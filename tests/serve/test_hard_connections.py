@@ -393,6 +393,10 @@ def test_replies_and_requests_that_outlive_the_drain_are_told_so(run: Run, engin
             engine.enqueue(Scripted(pieces=steps(20), stalls_after=8))
             caller.ask("/v1/chat/completions", ask(stream=stream))
             eventually(lambda asked=asked: len(engine.history) > asked)
+        counting = Caller(program.url)
+        engine.counts = False
+        counting.ask("/tokenize", {"prompt": "x"})
+        eventually(lambda: len(engine.history) == 3)
         told = streamed.read()
         program.process.send_signal(signal.SIGTERM)
         eventually(lambda: program.log("stopping"))
@@ -406,8 +410,9 @@ def test_replies_and_requests_that_outlive_the_drain_are_told_so(run: Run, engin
         last = [line for line in told.decode().splitlines() if line.startswith("data: ")][-1]
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "stopping"
         assert b"[DONE]" not in told
-        status, headers, body = plain.reply()
-        assert (status, headers["connection"]) == (503, "close")
-        assert json.loads(body)["error"]["code"] == "stopping"
+        for caller in (plain, counting):
+            status, headers, body = caller.reply()
+            assert (status, headers["connection"]) == (503, "close")
+            assert json.loads(body)["error"]["code"] == "stopping"
         assert program.process.wait(PATIENCE_S) == 0
         assert all(asked.aborted for asked in engine.history)
