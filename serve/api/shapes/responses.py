@@ -5,7 +5,7 @@ from typing import Final
 
 from serve.api.responses_request import LABELS, REFUSED
 from serve.api.shapes.chat import refused
-from serve.api.shapes.failures import ASKED, TOO_LONG
+from serve.api.shapes.failures import ASKED
 from serve.api.shapes.failures import responses as failures
 from serve.api.shapes.schema import (
     ANYTHING,
@@ -26,6 +26,7 @@ from serve.api.shapes.schema import (
     ref,
     told,
 )
+from serve.errors import TOO_LONG
 
 _PARTS = either(ref("InputText"), ref("RefusalPart"), ref("InputImage"))
 _CONTENT = either(STRING, listed(_PARTS))
