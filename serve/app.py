@@ -99,15 +99,17 @@ def create_app(
         tallies=gateway.tallies,
         metrics=gateway.metrics,
     )
+    app.add_middleware(ExceptionMiddleware, handlers={GatewayError: gateway.errors.on_error})
     if settings.cors_origins:
+        # Around the errors, which web pages are to read as well.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            # SDKs send a dozen of their own, others with every version, and none of them means anything here.
+            allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after"],
         )
-    app.add_middleware(ExceptionMiddleware, handlers={GatewayError: gateway.errors.on_error})
     app.add_middleware(RequestLog)
     return app
 

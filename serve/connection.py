@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serve.errors import Overloaded
+from serve.errors import GatewayError, HeadTooLarge, Overloaded
 from serve.options.door import LimitSettings
 from serve.upgrades import PlainParser
 
@@ -69,6 +69,8 @@ class Connection(HttpToolsProtocol):
         self._limits = limits
         self._room = room
         self._head_due: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        """Of what is under way and no body: a head, but also a chunked body's trailers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connected, and over TLS has shaken hands."""
@@ -93,15 +95,21 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """What comes without being, or ending, a request's head does not keep a connection open."""
         self._room.is_busy(self)
-        super().data_received(data)
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if not is_answering and self._head_due is None and not self.transport.is_closing():
+        while data and not self.transport.is_closing():
+            data = self._take(data)
+        if not self._is_answering and self._head_due is None and not self.transport.is_closing():
             self._await_head()
 
     def on_headers_complete(self) -> None:
         """A request is there; its body has a deadline of its own."""
+        self._head_bytes = 0
         self._cease_awaiting()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Its size is somebody else's care (`serve.door.body`)."""
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         """And another request of this connection begins, or none is there."""
@@ -113,6 +121,23 @@ class Connection(HttpToolsProtocol):
         """Whether to leave a request alone that asks for another protocol: the parser begins it anew."""
         return True
 
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _take(self, data: bytes) -> bytes:
+        """Read as much as a head may still have; what is left. The parser keeps all of a head that has not
+        ended, and tells nothing of it."""
+        room = self._limits.head_bytes - self._head_bytes
+        self._head_bytes += len(data[:room])
+        super().data_received(data[:room])
+        if self._head_bytes == self._limits.head_bytes and not self.transport.is_closing():
+            # Whoever is still being answered would take our words for a part of that answer.
+            if not self._is_answering:
+                self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+        return data[room:]
+
     def _await_head(self) -> None:
         self._head_due = self.loop.call_later(self._limits.head_s, self.transport.close)
 
@@ -122,9 +147,8 @@ class Connection(HttpToolsProtocol):
             self._head_due = None
 
 
-def _refusal() -> bytes:
+def _refusal(error: GatewayError) -> bytes:
     """A whole answer, for whoever is not even listened to."""
-    error = Overloaded("as many connections as allowed are open; try again")
     body = json.dumps(error.body()).encode()
     headers = {
         "content-type": "application/json",
@@ -136,4 +160,5 @@ def _refusal() -> bytes:
     return STATUS_LINE[error.status] + lines.encode() + b"\r\n" + body
 
 
-_FULL: Final = _refusal()
+_FULL: Final = _refusal(Overloaded("as many connections as allowed are open; try again"))
+_HEAD_TOO_LARGE: Final = _refusal(HeadTooLarge("the headers are larger than this gateway reads; send fewer"))

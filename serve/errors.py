@@ -14,6 +14,7 @@ GatewayError
   x BodyTimeout               408  the body took longer than limits.body_s
   x BodyTooLarge              413
   x UnsupportedBody           415  compressed in a way that is not read here
+  x HeadTooLarge              431  the request line and headers are more than is read here
   x RateLimited               429  the key has used what it may
   x InternalFailure           500  a bug of ours; the log has it under the request id
   x Overloaded                503  as many requests as allowed are under way, and as many waiting
@@ -166,6 +167,12 @@ class UnsupportedBody(GatewayError):
     """The body is encoded in a way that is not read here."""
 
     status, type, code = 415, "invalid_request_error", "unsupported_body"
+
+
+class HeadTooLarge(GatewayError):
+    """The request line and headers are larger than limits.head_bytes."""
+
+    status, type, code = 431, "invalid_request_error", "head_too_large"
 
 
 class RateLimited(GatewayError):

@@ -139,6 +139,7 @@ class Exchange:
         inputs = Inputs.of(
             admitted,
             payload.get("chat_template_kwargs"),
+            parts.limits.texts_per_request,
             shows_pictures=parts.panel.covers(Stage.IMAGE),
         )
         self._about = Conversation(inputs.asked, inputs.pictures, asked.route.alias, request_id)

@@ -7,7 +7,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Final, Literal
 
 from starlette.types import Receive
 
@@ -29,6 +30,8 @@ from serve.ledger.interaction import Api
 _OURS = frozenset({"safety", "model", "messages", "stream", "stream_options"})
 """Not forwarded as they are: the gateway's own, or filled in by the pool."""
 _PICTURES = ("image_url", "input_image")
+MOST_LEVELS: Final = 100
+"""Of a body's lists and objects within one another: deeper ones cannot be written as JSON any more."""
 
 
 class CallerLeft(Exception):
@@ -60,6 +63,8 @@ async def read_body(receive: Receive) -> Body:
         raise InvalidRequest("the body is not valid JSON") from error
     if not isinstance(fields, dict):
         raise InvalidRequest("the body must be a JSON object")
+    if _is_deep(fields, raw):
+        raise InvalidRequest(f"the body may be nested {MOST_LEVELS} levels deep, and is deeper")
     return Body(fields, hashlib.sha256(raw).hexdigest())
 
 
@@ -150,6 +155,16 @@ def _tokens(body: Json) -> int:
         if type(body.get(name)) is int and body[name] > 0:
             return int(body[name])
     return 0
+
+
+def _is_deep(fields: Json, raw: bytes) -> bool:
+    if raw.count(b"[") + raw.count(b"{") <= MOST_LEVELS:
+        return False  # as nearly always, and without a look at every value
+    level: list[Any] = [fields]
+    for _ in range(MOST_LEVELS):
+        parts = chain.from_iterable(one.values() if isinstance(one, dict) else one for one in level)
+        level = [part for part in parts if isinstance(part, (dict, list))]
+    return bool(level)
 
 
 def _refuse_constant(name: str) -> Any:

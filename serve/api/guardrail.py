@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from policies.trimming import MAX_TEXT_CHARS
+from serve.api.inputs import check_count
 from serve.api.judging import Hearing, Json, Material, heard
 from serve.errors import InvalidRequest
 from serve.gate.calls import CallsUnderWay
@@ -37,6 +38,7 @@ async def _guarded(body: Json, hearing: Hearing) -> Json:
     is_reply = input_type == "response"
     texts = _strings(body, "texts")
     pictures = [{"type": "image_url", "image_url": {"url": _url(one)}} for one in _strings(body, "images")]
+    check_count(dict.fromkeys(texts), hearing.parts.limits.texts_per_request, "texts")
     shown = [*texts, *_calls(body)]
     content = [*pictures, *({"type": "text", "text": text} for text in shown)]
     material = await hearing.admitted(content, "images") if content else None
@@ -64,7 +66,7 @@ async def _panel_blocks(
         "" if is_reply else material.text, pngs, hearing.route.alias, hearing.record.request_id
     )
     stage = Stage.ANSWER if is_reply else Stage.INPUT
-    excerpts = [Excerpt(stage, text, 0, 0, final=True) for text in shown]
+    excerpts = [Excerpt(stage, text, 0, 0, final=True) for text in dict.fromkeys(shown)]
     excerpts += [Excerpt(Stage.IMAGE, "", 0, 0, final=True, picture=png) for png in pngs]
     ruled = [panel.examine(excerpt, about) for excerpt in excerpts]
     coming = [ruling for ruling in ruled if not isinstance(ruling, Ruling)]

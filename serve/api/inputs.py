@@ -7,13 +7,18 @@ not shown.
 
 import asyncio
 import hashlib
+import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from serve.door.messages import Admitted
+from serve.errors import InvalidRequest
+from serve.gate.calls import FRAME, decoded
+from serve.gate.texts import texts_in
 from serve.gate.values import PASS, Conversation, Excerpt, Panel, Ruling, Stage
 from serve.ledger.interaction import GuardRun
 
@@ -30,19 +35,35 @@ class Inputs:
     """The last text of the user."""
     pictures: tuple[bytes, ...]
     """PNG; only where a guard looks at them."""
+    seen_with: tuple[str, ...]
+    """Digests of the pictures that guards are shown beside every text."""
     opening: bytes
     """Equal for equal beginnings of a conversation, up to the user's first message."""
 
     @classmethod
-    def of(cls, admitted: Admitted, variables: Any, *, shows_pictures: bool) -> "Inputs":
-        """`variables`: of the chat template, through which text comes in as well."""
+    def of(cls, admitted: Admitted, variables: Any, most_texts: int, *, shows_pictures: bool) -> "Inputs":
+        """`variables`: of the chat template, through which text comes in as well.
+
+        Raises InvalidRequest where there are more than `most_texts`."""
         messages, pictures = admitted.messages, admitted.pictures
+        shown = pictures if shows_pictures else ()
+        # Names of variables are the template's own.
+        values = [*variables.values()] if isinstance(variables, dict) else variables
+        texts = dict.fromkeys(text for text in (*_texts(messages), *texts_in(values)) if text.strip())
+        check_count(texts, most_texts, "messages")
         return cls(
-            texts=tuple(text for text in (*_texts(messages), *_strings(variables)) if text.strip()),
+            texts=tuple(texts),
             asked=_asked(messages),
-            pictures=tuple(picture.png for picture in pictures) if shows_pictures else (),
+            pictures=tuple(picture.png for picture in shown),
+            seen_with=tuple(picture.digest for picture in shown),
             opening=_opening(messages, [picture.digest for picture in pictures[:1]]),
         )
+
+
+def check_count(texts: Sized, most: int, where: str) -> None:
+    """Raises InvalidRequest, which names `where`, if there are more than guards are shown of a request."""
+    if len(texts) > most:
+        raise InvalidRequest(f"{where} may hold {most} different texts; send fewer", param=where)
 
 
 class InputCheck:
@@ -67,7 +88,11 @@ class InputCheck:
 
 
 class InputGuards:
-    """Asks the panel about inputs; what passed once is not asked about again, as conversations grow."""
+    """Asks the panel about inputs; what passed once is not asked about again, as conversations grow.
+
+    A text passes together with the pictures that it came with: a question that is harmless about one picture
+    may be harmful about another.
+    """
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -95,7 +120,7 @@ class InputGuards:
     def _unknown(self, inputs: Inputs) -> Iterator[tuple[bytes, Excerpt]]:
         if self._panel.covers(Stage.INPUT):
             for text in inputs.texts:
-                digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+                digest = _digest(text, inputs.seen_with)
                 if digest in self._passed:
                     self._passed.move_to_end(digest)
                 else:
@@ -131,6 +156,11 @@ class InputGuards:
             self._passed.popitem(last=False)
 
 
+def _digest(text: str, seen_with: Sequence[str]) -> bytes:
+    # As JSON, lest a text read like another one with its pictures.
+    return hashlib.sha256(json.dumps((seen_with, text)).encode()).digest()
+
+
 def _ruling_of(ruled: asyncio.Future[Ruling]) -> Ruling:
     """A panel's future does not fail; if one does, nobody judged."""
     if ruled.cancelled() or ruled.exception() is not None:
@@ -148,20 +178,22 @@ def _texts(messages: Iterable[Json]) -> Iterator[str]:
     """Every string of every message but roles, kinds and pictures: templates differ in what they use."""
     for message in messages:
         for name, value in message.items():
-            if name != "role":
-                yield from _strings(value)
+            if name == "content" and isinstance(value, list):
+                # The door lets no other kinds of parts in.
+                yield from (part[kind] for part in value for kind in ("text", "refusal") if kind in part)
+            elif name == "tool_calls" and isinstance(value, list):
+                yield from chain.from_iterable(map(_texts_of_call, value))
+            elif name != "role":
+                yield from texts_in(value)
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            if name not in ("type", "image_url"):
-                yield from _strings(one)
+def _texts_of_call(call: Any) -> Iterator[str]:
+    """Arguments as the engine's template reads them, too: letters hide behind JSON's escapes."""
+    for text in texts_in(call):
+        if text not in FRAME:
+            yield text
+            if "\\" in text:
+                yield "\n".join(texts_in(decoded(text)))
 
 
 def _opening(messages: Sequence[Json], digests: Iterable[str]) -> bytes:

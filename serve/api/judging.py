@@ -24,7 +24,7 @@ from serve.api.asking import CallerLeft, read_body
 from serve.api.handling import handling_of
 from serve.api.parts import Parts, parts_of
 from serve.api.safety import UNTAGGED
-from serve.api.wire import AsciiResponse
+from serve.api.wire import AsciiResponse, nobody
 from serve.door.caller import Caller, caller_of
 from serve.door.pictures import Picture
 from serve.door.presence import while_present
@@ -207,7 +207,7 @@ async def heard(
         body = await read_body(request.receive)
     except CallerLeft:
         parts.records.left(record)
-        return _nobody()
+        return nobody()
     at = time.time() - record.elapsed_s
     hearing = Hearing(api, parts, judge, caller_of(request.scope), record, judge.route, at)
     hearing.request_digest = body.digest
@@ -225,7 +225,7 @@ async def heard(
     try:
         if not await while_present(request.receive, work(), parts.deadline):
             hearing.leave()
-            return _nobody()
+            return nobody()
         hearing.status, hearing.outcome = 200, "ok"
         hearing.reply_digest = hashlib.sha256(json.dumps(told[0]).encode()).hexdigest()
         return AsciiResponse(told[0])
@@ -247,11 +247,6 @@ def _check_room(hearing: Hearing) -> None:
         hearing.fail(error)
         hearing.log()
         raise
-
-
-def _nobody() -> Response:
-    """For a caller who has left: the server sends it to nobody."""
-    return Response(status_code=499)
 
 
 def _choice(judgement: Judgement, action: str, would: str | None) -> ChoiceRecord:

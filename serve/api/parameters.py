@@ -6,7 +6,7 @@ refused by `serve/engine/kinds.py`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from serve.errors import UnsupportedParameter
 from serve.gate.values import Handling, Mode
@@ -18,8 +18,27 @@ FORGING: Mapping[str, object] = {
     "continue_final_message": False,
     "add_generation_prompt": True,
     "chat_template": None,
+    "truncate_prompt_tokens": None,
+    "truncation_side": None,
+    "mm_processor_kwargs": None,
+    "media_io_kwargs": None,
+    "lora_path": None,
 }
-"""With these a caller could put words into the model's mouth, or have its own returned as the model's."""
+"""With these a caller could put words into the model's mouth, have its own returned as the model's, or have
+the engine see and ask something else than guards and audit are told."""
+RENDERING: Final = frozenset({
+    "conversation",
+    "max_length",
+    "padding",
+    "processor_kwargs",
+    "tokenize",
+    "tokenizer_kwargs",
+    "truncation",
+})  # fmt: skip
+"""No variables of a chat template, but what its renderer takes beside them: with these it cuts the prompt, or
+draws pictures otherwise."""
+NO_VARIABLES: Final = frozenset({*FORGING, *RENDERING})
+"""Refused in `chat_template_kwargs`, whatever their value."""
 
 UNREAD: Mapping[str, tuple[object, ...]] = {
     "functions": ([],),
@@ -33,6 +52,10 @@ UNREAD: Mapping[str, tuple[object, ...]] = {
     "kv_transfer_params": (),
     "ec_transfer_params": (),
     "vllm_xargs": (),
+    "custom_logit_processor": (),
+    "custom_params": (),
+    "session_params": (),
+    "return_hidden_states": (False,),
     "use_beam_search": (False,),
     "documents": ([],),
     "mm_payload": (),
@@ -52,6 +75,11 @@ _INSTEAD = {
     "functions": "use tools",
     "function_call": "use tool_choice",
     "documents": "put them into messages",
+    "truncate_prompt_tokens": "what is cut off may be the beginning of the model's turn; send less",
+    "truncation_side": "what is cut off may be the beginning of the model's turn; send less",
+    "mm_processor_kwargs": "the engine would see another picture than the guards",
+    "media_io_kwargs": "the engine would see another picture than the guards",
+    "lora_path": "model says who answers",
 }
 
 STEERING: Mapping[str, tuple[object, ...]] = {
@@ -68,6 +96,8 @@ FORMS: Mapping[str, Callable[[Any], bool]] = {
     "guided_regex": bool,
     "guided_choice": bool,
     "guided_grammar": bool,
+    "regex": bool,
+    "ebnf": bool,
     "tool_choice": lambda value: value not in ("none", "auto"),
 }
 """They give the whole reply a form, in which there is no place for a trace; and whether they do."""
@@ -79,7 +109,7 @@ _FORGES = "it could forge a reasoning trace"
 def why_refused(name: str) -> str:
     """In a few words, and what to do instead."""
     if name in FORGING:
-        return _FORGES
+        return _INSTEAD.get(name, _FORGES)
     if name in STEERING:
         return "it could forbid the model its verdict; the base alias takes it"
     if name in FORMS:
@@ -109,7 +139,7 @@ def check(body: Json, where: Circumstances) -> None:
 def check_forging(body: Json) -> None:
     """Those that no mode lets through; raises UnsupportedParameter."""
     for name in _forging(body):
-        raise UnsupportedParameter(f"{name} is not supported: {_FORGES}", param=name)
+        raise UnsupportedParameter(f"{name} is not supported: {why_refused(name)}", param=name)
 
 
 def _refused(body: Json, where: Circumstances) -> Iterator[tuple[str, str]]:
@@ -130,8 +160,8 @@ def _forging(body: Json) -> Iterator[str]:
     for name, harmless in FORGING.items():
         if says_more(body.get(name), (harmless,)):
             yield name
-        if isinstance(variables, dict) and name in variables:
-            yield f"chat_template_kwargs.{name}"
+    if isinstance(variables, dict):
+        yield from (f"chat_template_kwargs.{name}" for name in variables if name in NO_VARIABLES)
 
 
 def _stream_options(body: Json) -> Iterator[tuple[str, str]]:

@@ -1,9 +1,9 @@
-"""JSON on the wire, as ASCII: a lone surrogate in a model's text must not break an answer."""
+"""What answers are made of. JSON goes as ASCII: a lone surrogate in a model's text must not break one."""
 
 import json
 from typing import Any, Final
 
-from fastapi.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 DONE_DATA: Final = "[DONE]"
 DONE: Final = f"data: {DONE_DATA}\n\n".encode()
@@ -25,3 +25,8 @@ def event(data: Any) -> bytes:
 def dumps(data: Any) -> bytes:
     """JSON, compact."""
     return json.dumps(data, separators=(",", ":")).encode("ascii")
+
+
+def nobody() -> Response:
+    """For a caller who has left: the server sends it to nobody."""
+    return Response(status_code=499)

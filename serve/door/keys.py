@@ -108,6 +108,11 @@ class KeyRing:
                 if not is_away:
                     _log.warning("keys_not_refreshed", extra={"fields": {"error": str(error)}})
                 is_away = True
+            except Exception as error:  # noqa: BLE001 - whatever it is, keys must be revocable ever after
+                if not is_away:
+                    fields = {"error": type(error).__name__}
+                    _log.error("keys_not_refreshed", extra={"fields": fields}, exc_info=error)
+                is_away = True
             else:
                 if is_away:
                     _log.info("keys_refreshed")

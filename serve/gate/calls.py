@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from policies.trimming import MAX_TEXT_CHARS
+from serve.gate.texts import texts_in
 from serve.gate.values import Json
 
 _JOINED = ("arguments", "input")
 """Fields that come in pieces; any other comes whole."""
 _PARTS = ("function", "custom")
 _FRAME = tuple(("type", part) for part in _PARTS)
+FRAME = frozenset({"id", "type", "name", *_JOINED, *_PARTS})
+"""Words that every call has; as a text of its own none of them says anything."""
 
 
 class CallsUnderWay:
@@ -34,7 +37,7 @@ class CallsUnderWay:
     def add(self, deltas: Sequence[Json]) -> None:
         """`tool_calls` of one delta."""
         for delta in deltas:
-            self.chars += 1 + sum(map(len, _texts(delta)))
+            self.chars += 1 + sum(map(len, texts_in(delta)))
             if self.chars <= self._most_chars:
                 self._add(delta)
 
@@ -70,7 +73,7 @@ class CallsUnderWay:
 def _with_decoded(call: Json) -> Iterator[str]:
     for text in _values(call):
         yield text
-        yield from (inner for inner in _texts(_decoded(text)) if inner not in text)
+        yield from (inner for inner in texts_in(decoded(text)) if inner not in text)
 
 
 def _values(call: Json) -> Iterator[str]:
@@ -79,25 +82,12 @@ def _values(call: Json) -> Iterator[str]:
         if key in _PARTS and isinstance(value, dict):
             yield from _values(value)
         elif (key, value) not in _FRAME:
-            yield from _texts(value)
+            yield from texts_in(value)
 
 
-def _decoded(text: str) -> Any:
-    """None where it is no JSON, or so deep that nothing reads it."""
+def decoded(text: str) -> Any:
+    """What JSON says; None where it is none, or so deep that nothing reads it."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every string in it, keys too."""
-    waiting = [value]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, str):
-            yield found
-        elif isinstance(found, dict):
-            waiting += [part for pair in reversed(found.items()) for part in reversed(pair)]
-        elif isinstance(found, list):
-            waiting += reversed(found)

@@ -1,7 +1,7 @@
 """Every guard behind one question: patterns at once, the others beside one another, each within its deadline.
 
 It never raises. A guard that is late, fails or cannot be understood rules by its `on_error`; one that has
-not answered several times in a row is left out until a probe finds it back (`serve.engine.breaker`).
+not answered several requests in a row is left out until a probe finds it back (`serve.engine.breaker`).
 """
 
 import asyncio
@@ -10,19 +10,23 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from policies.catalog import Catalog
-from serve.engine.breaker import Breaker
+from serve.engine.breaker import FAILURES, Breaker
 from serve.gate.endpoint import Endpoint, open_guard_session, prepared
 from serve.gate.guard import Guard, GuardFailed
 from serve.gate.patterns import Patterns, trimmed
-from serve.gate.values import PASS, Conversation, Excerpt, Ruling, Stage
+from serve.gate.values import PASS, Attendance, Conversation, Excerpt, Ruling, Stage
 from serve.ledger.interaction import GuardRun
 from serve.observe.metrics import Metrics
 from serve.options.gate import EndpointGuard, GuardSettings, PatternGuard
 
 _log = logging.getLogger(__name__)
+MOST_AT_ONCE: Final = 64
+"""Excerpts that one guard is asked about at a time, by all requests together."""
+MOST_DEADLINES: Final = 10
+"""How many of its deadlines an excerpt waits for its turn."""
 Status: TypeAlias = Literal["passed", "blocked", "failed", "late", "not_run"]
 
 
@@ -46,11 +50,28 @@ class Attended:
         self._metrics = metrics
         self._clock = clock
         self._breaker = Breaker(clock)
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def rule(self, excerpt: Excerpt, about: Conversation) -> tuple[Ruling, GuardRun]:
         """What holds, and how it came about."""
-        if not self._breaker.allows():
+        patience_s = MOST_DEADLINES * self._deadline_s
+        try:
+            async with (
+                asyncio.timeout(patience_s) as waiting,
+                about.attendances[self.name].turns,
+                self._turns,
+            ):
+                waiting.reschedule(None)  # its turn has come, and from here on its own deadline counts
+                return await self._asked(excerpt, about)
+        except TimeoutError:
+            self._tell(excerpt.stage, "late", f"no turn within {patience_s:g} s", about)
+            return self._instead, self._run(excerpt.stage, "late", 0.0)
+
+    async def _asked(self, excerpt: Excerpt, about: Conversation) -> tuple[Ruling, GuardRun]:
+        attendance = about.attendances[self.name]
+        if attendance.failures >= FAILURES or not self._breaker.allows():
             return self._instead, self._run(excerpt.stage, "not_run", 0.0)
+        is_probe = self._breaker.is_open
         began = self._clock()
         status: Status
         try:
@@ -58,19 +79,30 @@ class Attended:
                 ruling = await self._guard.judge(excerpt, about)
         except TimeoutError:
             status, ruling = "late", self._instead
-            self._breaker.failed()
+            self._note(attendance, answered=False, is_probe=is_probe)
             self._tell(excerpt.stage, status, f"no verdict within {self._deadline_s:g} s", about)
         except GuardFailed as error:
             status, ruling = "failed", self._instead
             # One that answers is there, and whoever can make it stumble must not have it left out for others.
-            (self._breaker.failed if error.is_gone else self._breaker.succeeded)()
+            self._note(attendance, answered=not error.is_gone, is_probe=is_probe)
             self._tell(excerpt.stage, status, str(error), about)
         else:
             status = "blocked" if ruling.blocks else "passed"
-            self._breaker.succeeded()
+            self._note(attendance, answered=True, is_probe=is_probe)
         elapsed_s = self._clock() - began
         self._metrics.guard_seconds.labels(self.name).observe(elapsed_s)
         return ruling, self._run(excerpt.stage, status, elapsed_s)
+
+    def _note(self, attendance: Attendance, *, answered: bool, is_probe: bool) -> None:
+        """However many excerpts of one request are not answered, for all others that is one failure: else
+        whoever sends many that take long would have the guard left out for everybody."""
+        if answered:
+            attendance.failures = 0
+            self._breaker.succeeded()
+            return
+        attendance.failures += 1
+        if attendance.failures == 1 or is_probe:
+            self._breaker.failed()
 
     def _run(self, stage: Stage, status: Status, elapsed_s: float) -> GuardRun:
         self._metrics.guard_rulings.labels(self.name, stage, status).inc()

@@ -1,10 +1,11 @@
 """The words of the gate: what is shown to guards, what they say, what may leave. Values only."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from policies.reply import AnswerText, ReasoningText, StepRead, VerdictRead
 from serve.ledger.interaction import GuardRun
@@ -121,6 +122,19 @@ Out: TypeAlias = ReasoningText | StepRead | VerdictRead | AnswerText | ToolCalls
 """What leaves the gate, in the order in which a caller gets it."""
 
 
+MOST_OF_A_REQUEST: Final = 16
+"""Excerpts of one request that a guard is asked about at a time: a long one leaves room for others."""
+
+
+@dataclass(slots=True)
+class Attendance:
+    """What one guard has to do with one request."""
+
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_OF_A_REQUEST))
+    failures: int = 0
+    """How often in a row it did not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What a guard may know of the request it judges a part of."""
@@ -131,6 +145,10 @@ class Conversation:
     """As PNG."""
     alias: str
     request_id: str
+    attendances: defaultdict[str, Attendance] = field(
+        default_factory=lambda: defaultdict(Attendance), init=False, compare=False, repr=False
+    )
+    """By the guard's name; for the panel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,20 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert, select, update
 
 from serve.door.caller import Allowance, Scope
 from serve.door.keys import KeyStoreAway, StoredKey, key_id_of
 from serve.gate.values import Mode
-from serve.ledger.database import Database, DatabaseAway, database_url, open_database
+from serve.ledger.database import Database, DatabaseAway, RowsRefused, database_url, open_database
 from serve.ledger.tables import KEYS
 from serve.settings import Settings
 
 _log = logging.getLogger(__name__)
+_NOBODYS: Final = b""
+"""No key has this digest."""
 
 
 class NameTaken(Exception):
@@ -30,13 +32,15 @@ class SqlKeyStore:
 
     async def all(self) -> Sequence[StoredKey]:
         """Every key ever added; raises KeyStoreAway. It makes no database where there is none."""
-        if not self._database.was_made:
-            return ()
         try:
+            if not self._database.was_made:
+                return ()
             async with self._database.begin() as connection:
                 rows = (await connection.execute(select(KEYS).order_by(KEYS.c.created_at))).mappings().all()
-        except DatabaseAway as error:
+        except (DatabaseAway, RowsRefused) as error:
             raise KeyStoreAway(str(error)) from error
+        except OSError as error:
+            raise KeyStoreAway(f"its file cannot be looked at: {error.strerror}") from error
         return [_stored(dict(row)) for row in rows]
 
     async def add(self, key: StoredKey) -> None:
@@ -81,8 +85,9 @@ async def open_key_store(settings: Settings) -> AsyncIterator[SqlKeyStore]:
 
 
 def _stored(row: dict[str, Any]) -> StoredKey:
-    digest = bytes.fromhex(row["digest"])
+    digest = _NOBODYS
     try:
+        digest = bytes.fromhex(row["digest"])
         return StoredKey(
             digest=digest,
             name=row["name"],

@@ -22,6 +22,8 @@ class LimitSettings(Table):
     image_bytes: PositiveInt = 10 * 1024 * 1024
     image_pixels: PositiveInt = 12_500_000
     """A phone's 12 megapixels (4032 x 3024) pass."""
+    texts_per_request: PositiveInt = 2048
+    """Different ones, since each is shown to guards: contents, names and arguments of every message."""
     choices: PositiveInt = 8
     """Largest `n`."""
     in_flight: PositiveInt = 64
@@ -34,6 +36,8 @@ class LimitSettings(Table):
     """A caller who takes nothing for so long is let go."""
     connections: PositiveInt = 16_384
     """Open at the same time in one process, idle ones too; fewer where the system allows fewer files."""
+    head_bytes: PositiveInt = 64 * 1024
+    """Request line and headers; also whatever else of a request is neither head nor body."""
     head_s: PositiveFloat = 15
     """From connecting, or from a further request's first byte, to the end of its headers."""
     keep_alive_s: PositiveInt = 30

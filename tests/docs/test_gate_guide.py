@@ -12,10 +12,12 @@ from pydantic import BaseModel, TypeAdapter
 from policies.trimming import MAX_TEXT_CHARS
 from serve.api import parameters
 from serve.api.handling import DEFAULT_SEVERITIES
+from serve.engine.breaker import FAILURES
 from serve.errors import UnsupportedParameter
 from serve.gate.formats import FORMATS
+from serve.gate.panel import MOST_AT_ONCE, MOST_DEADLINES
 from serve.gate.patterns import PADDING, WIDEST
-from serve.gate.values import Action, Handling, Mode
+from serve.gate.values import MOST_OF_A_REQUEST, Action, Handling, Mode
 from serve.gate.wording import REPLACED, WITHHELD
 from serve.options.gate import EndpointGuard, GateSettings, GuardrailSettings, GuardSettings, PatternGuard
 
@@ -106,6 +108,13 @@ def test_sizes_are_those_of_the_code() -> None:
     assert f"more than {MAX_TEXT_CHARS:,} do" in GUIDE
 
 
+def test_turns_of_guards_are_those_of_the_code() -> None:
+    assert f"asked about {MOST_AT_ONCE} excerpts at a time, {MOST_OF_A_REQUEST} of them" in GUIDE
+    assert (MOST_DEADLINES, FAILURES) == (10, 5)
+    assert "ten times its `deadline_s`" in GUIDE
+    assert "over five requests in a row" in GUIDE
+
+
 def refused() -> set[str]:
     tables: tuple[Any, ...] = (
         parameters.FORGING,
@@ -137,3 +146,8 @@ def test_a_parameter_is_refused_but_for_the_values_told(row: list[str]) -> None:
     with pytest.raises(UnsupportedParameter) as caught:
         parameters.check(asking(name, loud), HIDING)
     assert caught.value.param == name
+
+
+def test_what_is_no_variable_of_a_template_is_named() -> None:
+    told = section("## Parameters that are refused").split("`chat_template_kwargs`", 1)[1].split(":\n", 1)[0]
+    assert set(re.findall(r"`(\w+)`", told)) == parameters.RENDERING

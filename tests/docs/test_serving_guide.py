@@ -14,6 +14,7 @@ from policies.catalog import load_catalog
 from policies.reply import TOLERATED_FLAGS, Flag
 from serve import errors
 from serve.adapters.registry import build_registry
+from serve.api.asking import MOST_LEVELS
 from serve.app import create_app
 from serve.observe.metrics import Metrics
 from serve.settings import ENV_PREFIX, Settings
@@ -75,6 +76,10 @@ def test_defaults_in_the_guide_are_those_of_the_code() -> None:
 def test_every_error_code_is_explained() -> None:
     # Set on the instance, when the engine's message says so.
     assert first_column("Errors") == {*error_codes(), "context_length_exceeded"}
+
+
+def test_how_deep_a_body_may_be_is_told() -> None:
+    assert f"nested {MOST_LEVELS} levels deep" in GUIDE
 
 
 def test_every_flag_is_explained_and_the_harmless_one_named() -> None:

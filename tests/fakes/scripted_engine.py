@@ -125,6 +125,8 @@ class ScriptedEngine:
         self.knows_adapters = True
         self.key: str | None = None
         """What a real engine has from VLLM_API_KEY."""
+        self.counts = True
+        """Whether it ever comes to an end with a request to tokenize."""
         self.url = ""
 
     def enqueue(self, *replies: Scripted) -> None:
@@ -209,7 +211,11 @@ class ScriptedEngine:
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await request.json()
-        self.history.append(Asked(body, {}, whole=True))
+        asked = Asked(body, {}, whole=True)
+        self.history.append(asked)
+        if not self.counts:
+            await _until_left(request)
+            asked.aborted = True
         return web.json_response({"count": 3, "max_model_len": 4096, "tokens": [1, 2, 3]})
 
     async def _tell_whole(self, request: web.Request, scripted: Scripted, asked: Asked) -> web.StreamResponse:

@@ -213,7 +213,9 @@ def test_llama_guard_is_asked_about_the_last_turn() -> None:
     (of_input,) = asked("llama_guard", Stage.INPUT)
     assert of_input["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Some text."}]}]
     (of_picture,) = asked("llama_guard", Stage.IMAGE)
-    assert of_picture["messages"][0]["content"][0] == picture
+    assert of_picture["messages"] == [
+        {"role": "user", "content": [picture, {"type": "text", "text": "What is this?"}]}
+    ]
 
 
 def test_safeguard_gets_the_policies_as_system_message() -> None:

@@ -9,6 +9,7 @@ from serve.errors import EngineUnavailable
 from serve.gate.guard import GuardFailed
 from serve.gate.values import Stage
 from serve.gate.wording import WITHHELD
+from serve.options.door import LimitSettings
 from tests.serve.answering import FORBIDDEN, Answering, Said, ScriptedGuard, answering
 from tests.serve.judging import COMPLIES, PICTURE, REFUSES, Judging, judging
 
@@ -56,6 +57,17 @@ async def test_no_verdict_is_never_a_pass(around: Answering) -> None:
         assert code_of(await asked.guard(texts=["Hello."])) == (503, "undecided")
         asked.around.say(Said(refuses=EngineUnavailable("the engine is starting; try again")))
         assert code_of(await asked.guard(texts=["Hello."])) == (503, "engine_unavailable")
+
+
+async def test_too_many_texts_are_refused_before_anybody_is_asked() -> None:
+    guard = ScriptedGuard(Stage.INPUT)
+    with answering(guard, limits=LimitSettings(texts_per_request=2)) as running:
+        async with judging(running) as asked:
+            refused = await asked.guard(texts=["a", "b", "c"])
+            assert (code_of(refused), refused.json()["error"]["param"]) == ((400, "invalid_request"), "texts")
+            assert guard.shown == asked.around.engines.history == []
+            asked.says(COMPLIES)
+            assert await action(asked, texts=["a", "b", "a"]) == "NONE"
 
 
 async def test_forbidden_words_block_before_the_model_is_asked(around: Answering) -> None:

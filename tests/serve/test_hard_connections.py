@@ -320,6 +320,51 @@ def test_nobody_keeps_a_connection_without_asking_for_something(run: Run, engine
         patient.close()
 
 
+HEAD = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-y: "
+MOST_HEAD = 64 * 1024
+
+
+def test_a_head_that_does_not_end_is_refused(run: Run) -> None:
+    with run() as program:
+        for head in (HEAD, b"GET /", REQUEST + HEAD):
+            caller = Caller(program.url)
+            if head.startswith(REQUEST):
+                caller.socket.sendall(REQUEST)
+                head = head.removeprefix(REQUEST)
+                assert caller.reply()[0] == 200
+            caller.socket.sendall(head)
+            caller.socket.sendall(b"z" * (MOST_HEAD - len(head)))
+            status, headers, body = caller.reply()
+            assert (status, headers["connection"]) == (431, "close")
+            assert json.loads(body)["error"]["code"] == "head_too_large"
+            eventually(caller.is_let_go)
+            caller.close()
+        assert chat(program).status_code == 200
+
+
+def test_trailers_that_do_not_end_are_not_kept(run: Run) -> None:
+    chunked = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    with run(body_s=600) as program:
+        caller = Caller(program.url)
+        caller.socket.sendall(chunked + b"2\r\n{}\r\n0\r\n")
+        with contextlib.suppress(ConnectionError):
+            caller.socket.sendall(b"x-y: z\r\n" * MOST_HEAD)
+        eventually(caller.is_let_go)
+        caller.close()
+
+
+def test_large_heads_and_bodies_behind_one_another_are_all_answered(run: Run) -> None:
+    largest = HEAD + b"z" * (MOST_HEAD - len(HEAD) - 4) + b"\r\n\r\n"
+    body = json.dumps(ask("z" * 3_000_000)).encode()
+    large = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with run() as program:
+        caller = Caller(program.url)
+        for _ in range(2):
+            caller.socket.sendall(largest + large + body + largest + largest)
+            assert [caller.reply()[0] for _ in range(4)] == [200] * 4
+        caller.close()
+
+
 def test_small_events_are_not_held_back_for_larger_ones(run: Run, engine: ScriptedEngine) -> None:
     with run() as program:
         # Held back, two or three would come at once all the time; on a busy machine they may now and then.
@@ -348,6 +393,10 @@ def test_replies_and_requests_that_outlive_the_drain_are_told_so(run: Run, engin
             engine.enqueue(Scripted(pieces=steps(20), stalls_after=8))
             caller.ask("/v1/chat/completions", ask(stream=stream))
             eventually(lambda asked=asked: len(engine.history) > asked)
+        counting = Caller(program.url)
+        engine.counts = False
+        counting.ask("/tokenize", {"prompt": "x"})
+        eventually(lambda: len(engine.history) == 3)
         told = streamed.read()
         program.process.send_signal(signal.SIGTERM)
         eventually(lambda: program.log("stopping"))
@@ -361,8 +410,9 @@ def test_replies_and_requests_that_outlive_the_drain_are_told_so(run: Run, engin
         last = [line for line in told.decode().splitlines() if line.startswith("data: ")][-1]
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "stopping"
         assert b"[DONE]" not in told
-        status, headers, body = plain.reply()
-        assert (status, headers["connection"]) == (503, "close")
-        assert json.loads(body)["error"]["code"] == "stopping"
+        for caller in (plain, counting):
+            status, headers, body = caller.reply()
+            assert (status, headers["connection"]) == (503, "close")
+            assert json.loads(body)["error"]["code"] == "stopping"
         assert program.process.wait(PATIENCE_S) == 0
         assert all(asked.aborted for asked in engine.history)

@@ -7,9 +7,10 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Executable, text, update
 
 from serve.commands import add_commands, run_command
 from serve.door.caller import Scope
@@ -112,18 +113,38 @@ def test_two_keys_in_force_never_have_one_name(command: Command, settings: Setti
     assert not stored(settings)["ada"].revoked
 
 
-def test_a_key_that_another_version_wrote_opens_nothing(command: Command, settings: Settings) -> None:
+@pytest.mark.parametrize("written", [{"scopes": ["everything"]}, {"digest": "no digest"}], ids=str)
+def test_a_key_that_another_version_wrote_opens_nothing(
+    command: Command, settings: Settings, written: dict[str, Any]
+) -> None:
     command("keys", "add", "ada")
-    _change_scopes(settings)
+    _change(settings, update(KEYS).values(written))
+    other = command("keys", "add", "bob")
     assert stored(settings)["ada"].revoked
+    assert stored(settings)["bob"].digest == digest_of(other)
+    assert "ada" in command("keys", "list")
 
 
-def _change_scopes(settings: Settings) -> None:
-    async def change() -> None:
+def _change(settings: Settings, change: Executable) -> None:
+    async def run() -> None:
         async with open_database(async_url(settings)) as database, database.begin() as connection:
-            await connection.execute(update(KEYS).values(scopes=["everything"]))
+            await connection.execute(change)
 
-    asyncio.run(change())
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_table_that_cannot_be_read_is_away_and_not_empty(command: Command, settings: Settings) -> None:
+    command("keys", "add", "ada")
+    _change(settings, text("UPDATE keys SET scopes = 'no JSON'"))
+    with pytest.raises(KeyStoreAway):
+        stored(settings)
+    assert "the database" in command("keys", "list", code=1)
+
+
+def test_a_file_that_cannot_be_looked_at_is_away_and_not_empty(tmp_path: Path) -> None:
+    with pytest.raises(KeyStoreAway, match="too long"):
+        stored(audit_settings(tmp_path, f"sqlite:///{tmp_path / ('x' * 300)}"))
 
 
 def test_migrate_makes_the_tables_and_may_be_repeated(command: Command, database_url: str) -> None:

@@ -171,6 +171,35 @@ async def test_a_key_that_is_added_works_without_a_restart(caplog: pytest.LogCap
     assert (await ask(door(ring), key)).json() == "new"
 
 
+async def test_a_key_can_be_revoked_after_a_failure_that_nobody_foresaw(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Failing(ScriptedStore):
+        async def all(self) -> Sequence[StoredKey]:
+            if self.is_away:
+                raise LookupError("nobody foresaw this")
+            return self.keys
+
+    key = new_key()
+    store = Failing(StoredKey(digest_of(key), "a"))
+    ring = await ring_of(store)
+    store.is_away = True
+    refreshing = asyncio.create_task(ring.keep_fresh(store, 0.01))
+    async with asyncio.timeout(PATIENCE_S):
+        while not caplog.records:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert (await ask(door(ring), key)).status_code == 200
+        store.keys, store.is_away = [replace(store.keys[0], revoked=True)], False
+        while (await ask(door(ring), key)).status_code != 401:
+            assert not refreshing.done()
+            await asyncio.sleep(0.01)
+    refreshing.cancel()
+    await asyncio.gather(refreshing, return_exceptions=True)
+    (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert (told.getMessage(), vars(told)["fields"]) == ("keys_not_refreshed", {"error": "LookupError"})
+
+
 async def test_what_a_key_may_is_what_its_row_says() -> None:
     key = new_key()
     stored = StoredKey(

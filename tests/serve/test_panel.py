@@ -16,15 +16,22 @@ from policies.catalog import load_catalog
 from serve.engine.breaker import FAILURES
 from serve.gate.guard import GuardRefused
 from serve.gate.hold import Hold
-from serve.gate.panel import Attended, GuardPanel, Wants, check_guards, open_panel
-from serve.gate.values import Conversation, Excerpt, Ruling, Stage
+from serve.gate.panel import (
+    MOST_AT_ONCE,
+    MOST_DEADLINES,
+    Attended,
+    GuardPanel,
+    Wants,
+    check_guards,
+    open_panel,
+)
+from serve.gate.values import MOST_OF_A_REQUEST, Conversation, Excerpt, Ruling, Stage
 from serve.observe.metrics import Metrics
 from serve.options.gate import GuardSettings
 from tests.fakes.scripted_guard import ScriptedGuard, Told, completion
 
 pytestmark = pytest.mark.anyio
 CATALOG = load_catalog()
-ABOUT = Conversation("What is this?", (), "groundrule", "req-1")
 SAFE, UNSAFE = completion("safe"), completion("unsafe\nS9")
 PATIENCE_S = 60.0
 OPTIONS: TypeAdapter[list[GuardSettings]] = TypeAdapter(list[GuardSettings])
@@ -58,12 +65,17 @@ def opened(metrics: Metrics, *guards: dict[str, Any]) -> AbstractAsyncContextMan
     return open_panel(options(*guards), CATALOG, metrics)
 
 
+def request() -> Conversation:
+    """Another one each time: guards are counted by request."""
+    return Conversation("What is this?", (), "groundrule", "req-1")
+
+
 def excerpt(text: str = "Some text.", stage: Stage = Stage.ANSWER, *, final: bool = True) -> Excerpt:
     return Excerpt(stage, text, 0, 0, final)
 
 
-async def ruled(panel: GuardPanel, shown: Excerpt | None = None) -> Ruling:
-    ruling = panel.examine(shown or excerpt(), ABOUT)
+async def ruled(panel: GuardPanel, shown: Excerpt | None = None, about: Conversation | None = None) -> Ruling:
+    ruling = panel.examine(shown or excerpt(), about or request())
     return ruling if isinstance(ruling, Ruling) else await ruling
 
 
@@ -116,7 +128,7 @@ async def test_a_guard_looks_at_its_stages_alone(server: ScriptedGuard, metrics:
     async with opened(metrics, endpoint(server, stages=["input"])) as panel:
         assert panel.covers(Stage.INPUT)
         assert not panel.covers(Stage.ANSWER)
-        assert panel.examine(excerpt(), ABOUT) == Ruling(blocks=False)
+        assert panel.examine(excerpt(), request()) == Ruling(blocks=False)
     assert not server.history
 
 
@@ -160,16 +172,16 @@ async def test_the_first_that_objects_decides_and_the_others_are_not_waited_for(
 
 async def test_words_object_before_anybody_is_asked(server: ScriptedGuard, metrics: Metrics) -> None:
     async with opened(metrics, words("forbidden"), endpoint(server)) as panel:
-        ruling = panel.examine(excerpt("A FORBIDDEN word"), ABOUT)
+        ruling = panel.examine(excerpt("A FORBIDDEN word"), request())
         assert isinstance(ruling, Ruling)
         assert (ruling.blocks, ruling.guard) == (True, "words")
-        assert asyncio.isfuture(panel.examine(excerpt("Another word"), ABOUT))
+        assert asyncio.isfuture(panel.examine(excerpt("Another word"), request()))
     assert not server.history
 
 
 async def test_without_guards_that_are_waited_for_the_ruling_is_there_at_once(metrics: Metrics) -> None:
     async with opened(metrics, words("forbidden")) as panel:
-        assert isinstance(panel.examine(excerpt("harmless"), ABOUT), Ruling)
+        assert isinstance(panel.examine(excerpt("harmless"), request()), Ruling)
         assert not panel.waits(Stage.ANSWER)
 
 
@@ -186,6 +198,69 @@ async def test_a_dead_guard_costs_one_deadline_and_then_none(server: ScriptedGua
         assert time.monotonic() - began < deadline_s
     assert len(server.history) <= FAILURES
     assert (status(metrics, "model", "late"), status(metrics, "model", "not_run")) == (FAILURES, 1)
+
+
+class Counted:
+    """A guard that takes its time, for ever over what is endless, and counts who asks it at once."""
+
+    name = "counted"
+    stages = frozenset({Stage.ANSWER})
+
+    def __init__(self, takes_s: float = 0.05) -> None:
+        self.most = 0
+        self._takes_s = takes_s
+        self._now = 0
+
+    async def judge(self, excerpt: Excerpt, about: Conversation) -> Ruling:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            await asyncio.sleep(PATIENCE_S if "endless" in excerpt.text else self._takes_s)
+        finally:
+            self._now -= 1
+        return Ruling(blocks=False)
+
+
+def attended_by(guard: Counted, metrics: Metrics, deadline_s: float = PATIENCE_S) -> GuardPanel:
+    one = Attended(guard, deadline_s=deadline_s, on_error="block", metrics=metrics)
+    return GuardPanel([], [one], Wants(), metrics)
+
+
+async def test_a_guard_is_asked_a_few_things_at_a_time_and_fewer_of_one_request(metrics: Metrics) -> None:
+    for requests, most in ((1, MOST_OF_A_REQUEST), (20, MOST_AT_ONCE)):
+        guard = Counted()
+        panel = attended_by(guard, metrics)
+        asked = [about for about in (request() for _ in range(requests)) for _ in range(100)]
+        rulings = await asyncio.gather(*(ruled(panel, about=about) for about in asked))
+        assert not any(ruling.blocks for ruling in rulings)
+        assert guard.most == most
+
+
+async def test_who_waits_for_a_turn_has_the_whole_deadline_then(metrics: Metrics) -> None:
+    deadline_s = 2.0
+    panel, about = attended_by(Counted(takes_s=0.8), metrics, deadline_s), request()
+    began = time.monotonic()
+    asked = (ruled(panel, about=about) for _ in range(4 * MOST_OF_A_REQUEST))
+    assert not any(ruling.blocks for ruling in await asyncio.gather(*asked))
+    assert time.monotonic() - began > deadline_s
+
+
+async def test_nobody_waits_for_a_turn_for_ever(metrics: Metrics) -> None:
+    deadline_s = 0.2
+    panel, about = attended_by(Counted(takes_s=deadline_s / 2), metrics, deadline_s), request()
+    began = time.monotonic()
+    rulings = await asyncio.gather(*(ruled(panel, about=about) for _ in range(100 * MOST_OF_A_REQUEST)))
+    assert time.monotonic() - began < 3 * MOST_DEADLINES * deadline_s < 100 * deadline_s / 2
+    assert any(ruling.blocks and ruling.failed for ruling in rulings)
+
+
+async def test_one_request_has_a_guard_left_out_for_itself_alone(metrics: Metrics) -> None:
+    panel, slow = attended_by(Counted(), metrics, deadline_s=0.5), request()
+    asked = (ruled(panel, excerpt("endless"), slow) for _ in range(3 * FAILURES))
+    assert all(ruling.blocks for ruling in await asyncio.gather(*asked))
+    assert not (await ruled(panel)).failed
+    (run,) = (await ruled(panel, about=slow)).runs
+    assert run.status == "not_run"
 
 
 async def test_a_guard_that_came_back_is_asked_again(server: ScriptedGuard, metrics: Metrics) -> None:
@@ -210,7 +285,7 @@ async def test_a_caller_who_makes_a_guard_stumble_does_not_have_it_left_out(
 async def test_a_caller_who_leaves_takes_the_question_along(server: ScriptedGuard, metrics: Metrics) -> None:
     server.usual = Told(SAFE, stalls=True)
     async with opened(metrics, endpoint(server)) as panel:
-        asking = panel.examine(excerpt(), ABOUT)
+        asking = panel.examine(excerpt(), request())
         assert asyncio.isfuture(asking)
         await _until(lambda: bool(server.history))
         asking.cancel()
@@ -243,7 +318,7 @@ async def test_one_excerpt_a_channel_is_out_at_a_time(server: ScriptedGuard, met
         hold.put("0123456789")
         first = hold.due()
         assert first is not None
-        ruling = panel.examine(first, ABOUT)
+        ruling = panel.examine(first, request())
         for _ in range(30):
             hold.put("0123456789")
             assert hold.due() is first

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from serve.api.choice import FINISHES
-from serve.api.parameters import FORGING, FORMS, STEERING, UNREAD, why_refused
+from serve.api.parameters import FORGING, FORMS, NO_VARIABLES, STEERING, UNREAD, why_refused
 from serve.api.shapes.failures import ASKED, responses
 from serve.api.shapes.schema import (
     ANYTHING,
@@ -106,7 +106,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
                 for name, (what, example) in _ENGINES.items()
             },
             "chat_template_kwargs": {
-                "propertyNames": {"not": {"enum": sorted(FORGING)}},
+                "propertyNames": {"not": {"enum": sorted(NO_VARIABLES)}},
                 "description": "Variables of the chat template; guards see every text in them.",
             },
             **refused({name: () if value is None else (value,) for name, value in FORGING.items()}),

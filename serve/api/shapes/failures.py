@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from serve.api.shapes.schema import STRING, Json, closed, only, or_null, ref, told
-from serve.errors import TOO_LONG, EngineRejected, every_code, every_kind
+from serve.errors import TOO_LONG, EngineRejected, HeadTooLarge, every_code, every_kind
 
 _MEANINGS: Final[Mapping[int, str]] = {
     400: "The request cannot be answered as it is; `param` names what to change.",
@@ -16,6 +16,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     415: "The body is neither plain nor compressed by gzip or deflate.",
     422: "The engine refused the request.",
     429: "The key, or the engine, has done what it may for now.",
+    431: "The headers are larger than this gateway reads.",
     500: "A bug of ours; the request id finds it in the log.",
     503: "Not now: overloaded, stopping, or without an engine.",
     504: "The engine fell silent.",
@@ -23,11 +24,11 @@ _MEANINGS: Final[Mapping[int, str]] = {
 _ENGINES: Final = (400, 413, 422, 429)
 """Statuses with which an engine refuses what a caller can mend; they are passed on."""
 
-ASKED: Final = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+ASKED: Final = (400, 401, 403, 404, 408, 413, 415, 422, 429, 431, 500, 503, 504)
 """Of an operation that asks an engine."""
-LOOKED_UP: Final = (400, 401, 404, 413, 415, 429, 500, 503)
+LOOKED_UP: Final = (400, 401, 404, 413, 415, 429, 431, 500, 503)
 """Of one that only says what there is, behind the door."""
-OPEN: Final = (400, 413, 415, 500)
+OPEN: Final = (400, 413, 415, 431, 500)
 """Of one without a key."""
 
 
@@ -85,7 +86,8 @@ def responses(statuses: Iterable[int]) -> Json:
 
 
 def _response(status: int) -> Json:
-    headers = {"x-request-id": header("RequestId")}
+    # Of a request whose head was not read, nobody knows the id.
+    headers = {} if status == HeadTooLarge.status else {"x-request-id": header("RequestId")}
     if status == 401:
         headers["www-authenticate"] = header("Challenge")
     if status in (429, 503):

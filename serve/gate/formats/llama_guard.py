@@ -32,7 +32,8 @@ class LlamaGuard:
     def ask(self, excerpt: Excerpt, about: Conversation, options: GuardOptions) -> Sequence[Ask]:
         """A user's turn, and behind it the model's if that is what is judged."""
         is_reply = excerpt.stage in (Stage.REASONING, Stage.ANSWER)
-        asked = about.asked if is_reply else excerpt.text
+        # A picture may be harmless by itself, and not with what is asked about it.
+        asked = excerpt.text if excerpt.stage is Stage.INPUT else about.asked
         pictures = [picture_part(png) for png in pictures_of(excerpt, about)]
         turns: list[Json] = [{"role": "user", "content": [*pictures, text_part(quoted(asked))]}]
         if is_reply:
