@@ -17,7 +17,7 @@ from align.baselines.parent import Parent, open_parent
 from align.baselines.plan import Plan, plan
 from align.baselines.variants import ALL_KINDS, VARIANTS, Variant
 from align.errors import RecipeError
-from align.evaluate.recipe import Evaluated
+from align.evaluate.recipe import Evaluated, load_evaluation
 from align.graph import Span
 from align.manifest import begin
 from align.recipe import load_recipe
@@ -292,3 +292,14 @@ def test_a_variant_is_made_by_one_command_at_a_time(parent: Parent, tmp_path: Pa
 
 def test_nothing_done_is_no_model(tmp_path: Path) -> None:
     assert tomllib.loads(write_models(tmp_path).read_text()) == {}
+
+
+def test_the_labs_evaluation_names_every_variant_where_the_guide_trains_it() -> None:
+    recipe = load_evaluation(Path("recipes/mini-results.toml"))
+    asked = {model.name: model for model in recipe.models if model.group != "main"}
+    assert asked.keys() == {variant.name for variant in VARIANTS}
+    for variant in VARIANTS:
+        model = asked[variant.name]
+        assert model.bundle == Path("runs/variants") / variant.name / "bundle"
+        assert model.group == variant.group
+        assert model.rows == (variant.count if variant.name.startswith("rows-") else None)
