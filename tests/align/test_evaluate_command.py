@@ -533,11 +533,15 @@ def test_merged_adapters_are_served_one_after_the_other_as_base_models(
 
     monkeypatch.setattr("align.train.bundle.write_merged", merge)
     base = write_base(tmp_path)
-    bundles = [write_bundle(tmp_path / name, "pst", base) for name in ("one", "two")]
+    bundles = [
+        write_bundle(tmp_path / name, "pst", base, reasoning_format=written)
+        for name, written in (("one", "think"), ("two", "glm_box"))
+    ]
     recipe = local(tmp_path, base, "merged = true", *bundles)
     serving = Serving(model.base_url)
     run.evaluate(recipe, tmp_path / "out", Span(), serving)
     assert merged == bundles
+    assert serving.formats == ["think", "think", "glm_box"]
     assert [(weights.parent.name, adapters) for weights, adapters in serving.served] == [
         (base.parent.name, []),
         ("merged", []),
