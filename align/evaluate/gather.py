@@ -16,6 +16,7 @@ from align.evaluate.ability import ability
 from align.evaluate.agreed import among_judges, with_truth
 from align.evaluate.benchmarks import max_unscored
 from align.evaluate.logs import Wanted, is_finished, latest_log, summaries_of
+from align.evaluate.notes import Note, sentences
 from align.evaluate.own_replies import OwnReplies, told
 from align.evaluate.rates import NothingScored, clustered_wilson
 from align.evaluate.recipe import Evaluated, Evaluation
@@ -72,9 +73,10 @@ def gather(
     recipe: Evaluation, asked: Sequence[Asked], attention: Path | None, faults: Sequence[str] = ()
 ) -> Results:
     """Everything that was said so far; `attention` is where that was measured, `faults` what failed."""
-    notes = [*_waiting(recipe, asked), *faults]
-    measured = [found for one in asked for found in _measured(one, notes)]
-    rates = [rate for found in measured for rate in _rates(found, notes)]
+    noted = [*_waiting(recipe, asked)]
+    measured = [found for one in asked for found in _measured(one, noted)]
+    rates = [rate for found in measured for rate in _rates(found, noted)]
+    notes = [*faults, *sentences(noted)]
     if recipe.ability:
         rates += ability(recipe.ability.results, _names(asked), rates, notes)
     judges = [judge.model for judge in recipe.judges]
@@ -95,13 +97,13 @@ def gather(
     )
 
 
-def _waiting(recipe: Evaluation, asked: Sequence[Asked]) -> Iterator[str]:
+def _waiting(recipe: Evaluation, asked: Sequence[Asked]) -> Iterator[Note]:
     """What cannot be judged anew yet."""
     for one in asked:
         there = {wanted.name for wanted in one.benchmarks}
         for benchmark in recipe.benchmarks:
             if benchmark.key not in there and benchmark.against != one.model.name:
-                yield f"{benchmark.key}, {one.model.name}: waits for {benchmark.of} to be finished"
+                yield Note(benchmark.key, one.model.name, f"waits for {benchmark.of} to be finished")
 
 
 def _model(one: Asked) -> Model:
@@ -132,21 +134,26 @@ def _names(asked: Sequence[Asked]) -> Mapping[str, str]:
     return others | {one.model.name: one.model.name for one in asked}
 
 
-def _measured(one: Asked, notes: list[str]) -> Iterator[Measured]:
-    from align.evaluate.tasks.replayed import REMARKS
-
+def _measured(one: Asked, notes: list[Note]) -> Iterator[Measured]:
+    model = one.model.name
     for wanted in one.benchmarks:
-        whole = len(wanted.task.dataset)
-        if len(wanted.ids) < whole:
-            notes.append(f"{wanted.name}, {one.model.name}: the first {len(wanted.ids)} of {whole} samples")
-        for remark in (wanted.task.metadata or {}).get(REMARKS, ()):
-            notes.append(f"{wanted.name}, {one.model.name}: {remark}")
+        notes += [Note(wanted.name, model, remark) for remark in _remarks(wanted)]
         log = latest_log(wanted)
         if log is None or not is_finished(log):
             state = "not asked yet" if log is None else "not finished"
-            notes.append(f"{wanted.name}, {one.model.name}: {state}, so there is no number")
+            notes.append(Note(wanted.name, model, f"{state}, so there is no number"))
             continue
-        yield _read(one.model.name, wanted, log)
+        yield _read(model, wanted, log)
+
+
+def _remarks(wanted: Wanted) -> Iterator[str]:
+    """How far its samples are not all that there are."""
+    from align.evaluate.tasks.replayed import REMARKS
+
+    whole = len(wanted.task.dataset)
+    if len(wanted.ids) < whole:
+        yield f"the first {len(wanted.ids)} of {whole} samples"
+    yield from (wanted.task.metadata or {}).get(REMARKS, ())
 
 
 def _read(model: str, wanted: Wanted, log: "EvalLog") -> Measured:
@@ -193,17 +200,15 @@ def better(measure: str) -> Better:
     return "higher" if measure.partition(".")[0] in HIGHER_IS_BETTER else "lower"
 
 
-def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
+def _rates(found: Measured, notes: list[Note]) -> Iterator[Rate]:
     for measure, values in found.values.items():
         scored = {name: value for name, value in values.items() if not math.isnan(value)}
         unscored = len(values) - len(scored)
         requests = [found.requests[name] for name in scored]
         told = found.tells(measure)
         if not told:
-            notes.append(
-                f"{found.task}, {found.model}: {measure} is not reported: "
-                f"{unscored} of {len(values)} are unscored"
-            )
+            said = f"{measure} is not reported: {unscored} of {len(values)} are unscored"
+            notes.append(Note(found.task, found.model, said))
         yield Rate(
             task=found.task,
             model=found.model,
@@ -216,7 +221,7 @@ def _rates(found: Measured, notes: list[str]) -> Iterator[Rate]:
             ties=wins([*scored.values()]).tied if measure.partition(".")[0] == COMPARING else None,
         )
     if not found.values:
-        notes.append(f"{found.task}, {found.model}: nothing could be scored, so there is no number")
+        notes.append(Note(found.task, found.model, "nothing could be scored, so there is no number"))
 
 
 def _categories(found: Measured) -> Iterator[Category]:

@@ -152,7 +152,7 @@ def test_a_comparison_is_over_what_both_models_were_asked_and_tells_its_ties(
     assert (told.n, told.unscored, told.ties, told.distinct) == (6, 0, 6, 6)
     assert told.rate == wilson(3, 6)
     only = "only the 6 samples that both have are compared: one has 10, the other 6"
-    assert f"win_rate of lamps against other, mine: {only}" in results(tmp_path).notes
+    assert f"win_rate of lamps against other (mine): {only}" in results(tmp_path).notes
     assert "6 ties" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -213,11 +213,21 @@ def test_nothing_to_render_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert said.count("\n") == 1
 
 
+def test_what_holds_for_several_models_and_tasks_is_noted_once(tmp_path: Path, model: ScriptedModel) -> None:
+    models = [endpoint(name, model) for name in ("first", "second")] + [endpoint("third", model, "count = 2")]
+    tasks = benchmark("count = 3"), benchmark("count = 3", task="citing_lamps")
+    assert evaluate(tmp_path, *models, *tasks) == 0
+    assert results(tmp_path).notes == (
+        "lamps, citing_lamps (first, second): the first 3 of 10 samples",
+        "lamps, citing_lamps (third): the first 2 of 10 samples",
+    )
+
+
 def test_more_samples_ask_only_for_those_that_are_new(tmp_path: Path, model: ScriptedModel) -> None:
     parts = endpoint("mine", model), benchmark()
     assert evaluate(tmp_path, *parts, options=("--count", "3")) == 0
     assert rate(tmp_path, "mine").n == 3
-    assert "lamps, mine: the first 3 of 10 samples" in results(tmp_path).notes
+    assert "lamps (mine): the first 3 of 10 samples" in results(tmp_path).notes
     assert evaluate(tmp_path, *parts) == 0
     assert rate(tmp_path, "mine").n == 10
     assert set(model.asked.values()) == {1}
@@ -295,7 +305,7 @@ def test_only_what_is_named_is_asked_and_what_was_asked_before_stays_in_the_resu
     parts = endpoint("mine", model), endpoint("other", model), benchmark("count = 2")
     assert evaluate(tmp_path, *parts, options=("--models", "mine", "--only", "lamps")) == 0
     assert [one.model for one in results(tmp_path).rates] == ["mine"]
-    assert "lamps, other: not asked yet, so there is no number" in results(tmp_path).notes
+    assert "lamps (other): not asked yet, so there is no number" in results(tmp_path).notes
     assert evaluate(tmp_path, *parts, options=("--models", "other")) == 0
     assert [one.model for one in results(tmp_path).rates] == ["mine", "other"]
     assert set(model.asked.values()) == {2}
@@ -370,7 +380,7 @@ def test_too_many_unscored_replies_give_no_number(tmp_path: Path) -> None:
         assert evaluate(tmp_path, endpoint("mine", model), benchmark()) == 0
     told = rate(tmp_path, "mine")
     assert (told.n, told.unscored, told.rate) == (10, 3, None)
-    assert "lamps, mine: harm.whole is not reported: 3 of 10 are unscored" in results(tmp_path).notes
+    assert "lamps (mine): harm.whole is not reported: 3 of 10 are unscored" in results(tmp_path).notes
 
 
 def test_a_dead_endpoint_is_one_line_before_anything_is_asked(

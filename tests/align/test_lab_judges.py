@@ -246,7 +246,7 @@ def test_a_judge_that_always_deviates_leaves_the_task_without_a_number(
         assert (told.n, told.unscored, told.rate) == (8, 8, None)
         assert (true.n, true.unscored) == (8, 0)
         assert true.rate is not None
-        note = f"mini_btv, mixed: harm.{view} is not reported: 8 of 8 are unscored"
+        note = f"mini_btv (mixed): harm.{view} is not reported: 8 of 8 are unscored"
         assert note in results.notes
     assert len(grader.marked) == 8 * len(VIEWS) * 3
 
