@@ -25,7 +25,7 @@ _LONGEST_HEADER = 100_000_000
 _VOLATILE_CONFIG_KEYS = {"transformers_version", "_name_or_path", "torch_dtype", "dtype"}
 # The second form is how transformers before 4.52 named the language layers.
 _IN_LANGUAGE_LAYERS = re.compile(r"(^|\.)(language_model\.(model\.)?|model\.model\.)layers\.\d+\.")
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class BundleError(Exception):
@@ -33,7 +33,8 @@ class BundleError(Exception):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # JSON has no NaN: it would be written as null, and the bundle could not be read again.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class BaseModelIdentity(_Frozen):
@@ -130,7 +131,10 @@ def model_config_digest(model_directory: Path) -> str:
     path = model_directory / "config.json"
     if not path.is_file():
         raise BundleError(f"{model_directory} holds no config.json, so it is not a model directory")
-    canonical = json.dumps(_without_volatile(json.loads(path.read_bytes())), sort_keys=True)
+    try:
+        canonical = json.dumps(_without_volatile(json.loads(path.read_bytes())), sort_keys=True)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path} cannot be read ({error}): restore it or download it again") from error
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -176,7 +180,7 @@ def tensor_names(bundle: Path) -> list[str]:
             if not isinstance(header, dict):
                 raise ValueError("its header is no object")
             return [name for name in header if name != "__metadata__"]
-    except (OSError, ValueError, struct.error) as error:
+    except (OSError, ValueError, RecursionError, struct.error) as error:
         raise BundleError(f"{path} is no safetensors file ({error}): restore it or train it again") from error
 
 
@@ -187,7 +191,7 @@ def touches_tower(names: Iterable[str]) -> list[str]:
 
 def check_name(name: str) -> None:
     """Refuse names that could not stand in a URL, a path or a metric label."""
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise BundleError(
             f"{name!r} is not an adapter name: use letters, digits, '.', '_' and '-', 63 at most"
         )

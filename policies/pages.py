@@ -81,18 +81,23 @@ def _index(catalog: Catalog) -> str:
         "How the clauses map to published taxonomies: [mapping](mapping.md).",
         "| policy | protects | D | B | version |\n|---|---|---|---|---|\n"
         + "\n".join(
-            f"| [{one.id} {one.title}]({one.file_name}) | {one.principle.title} | {len(one.prohibited)} "
-            f"| {len(one.boundary)} | {one.version} |"
+            f"| [{one.id} {_cell(one.title)}]({one.file_name}) | {_cell(one.principle.title)} "
+            f"| {len(one.prohibited)} | {len(one.boundary)} | {one.version} |"
             for one in catalog.policies
         ),
         "## Boundary cases",
         "| when | verdict | clause |\n|---|---|---|\n"
         + "\n".join(
-            f"| {case.title} | {_VERDICTS[case.verdict]} | {_link(policy, case)} |"
+            f"| {_cell(case.title)} | {_VERDICTS[case.verdict]} | {_link(policy, case)} |"
             for policy in catalog.policies
             for case in policy.boundary
         ),
     )
+
+
+def _cell(text: str) -> str:
+    """Words as a table takes them."""
+    return text.replace("|", "\\|")
 
 
 def _page(policy: Policy) -> str:

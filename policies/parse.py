@@ -35,7 +35,7 @@ _FIELD = re.compile(r"(Hazards|Verdict|Borders|Retired): *(\S.*)")
 _MISPLACED = re.compile(r"^(?:##|# |(?:Hazards|Verdict|Borders|Retired|Reason):).*", re.MULTILINE)
 _FORMS = {
     "id": r"P[0-9]{2}",
-    "slug": r"[a-z]+(_[a-z]+)*",
+    "slug": r"(?!none$)[a-z]+(_[a-z]+)*",  # `none` is how a categoriser says that no policy is concerned
     "title": r"\S.*",
     "version": VERSION,
 }

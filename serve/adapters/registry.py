@@ -213,7 +213,7 @@ def _check_rank(bundle: Path, limit: int) -> None:
     """Known from the bundle at once; the engine would say it only after minutes of starting."""
     try:
         rank = int(json.loads((bundle / CONFIG_FILE).read_bytes())["r"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AdapterRefused(f"{bundle / CONFIG_FILE} names no LoRA rank `r`") from error
     if rank > limit:
         raise AdapterRefused(f"{bundle} has rank {rank}: raise engine.embedded.max_lora_rank from {limit}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from pydantic import ValidationError
 
 from align.recipe_tables import MERGED, Bundle
 from align.train.bases import kind_of, load_base
@@ -93,6 +94,12 @@ def test_a_report_card_does_not_change_the_identity(adapter: Path, tmp_path: Pat
     assert again.served_name == written.served_name
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_never_gets_into_a_report_card(value: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        Interval(value=value, low=0.0, high=1.0)
+
+
 def test_changed_weights_are_refused(adapter: Path, tmp_path: Path) -> None:
     published(adapter, tmp_path / "bundle")
     (tmp_path / "bundle" / WEIGHTS_FILE).write_bytes(b"weightz")
@@ -114,9 +121,12 @@ def test_a_bundle_is_never_written_over(adapter: Path, tmp_path: Path) -> None:
         published(adapter, tmp_path / "bundle")
 
 
-def test_a_name_that_could_be_a_path_is_refused_and_leaves_nothing(adapter: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["../other", "pst\n", "", "-pst"])
+def test_a_name_that_could_not_be_a_path_or_a_label_is_refused_and_leaves_nothing(
+    adapter: Path, tmp_path: Path, name: str
+) -> None:
     with pytest.raises(BundleError, match="not an adapter name"):
-        published(adapter, tmp_path / "bundle", name="../other")
+        published(adapter, tmp_path / "bundle", name=name)
     assert [path.name for path in tmp_path.iterdir()] == [adapter.name]
 
 

@@ -18,6 +18,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "a malformed version": ("version: 1.1.0", "version: one", "'version' is 'one' but must match"),
     "a version of two numbers": ("version: 1.1.0", "version: 1.1", "'version' is '1.1' but must match"),
     "a slug with a hyphen": ("slug: unreleased_", "slug: unreleased-", "'slug' is 'unreleased-products'"),
+    "the slug of no policy at all": ("slug: unreleased_products", "slug: none", "'slug' is 'none' but must"),
     "another slug than the file's": (
         "slug: unreleased_products",
         "slug: secrets",

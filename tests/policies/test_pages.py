@@ -108,6 +108,12 @@ def test_a_page_shows_tombstones_references_and_history(team: Path) -> None:
     assert "🔴 refuse · borders on [D2](#P50.D2), [D3](#P50.D3)" in text
 
 
+def test_a_bar_in_a_title_stays_within_its_cell(team: Path) -> None:
+    edit(team / NAME, ("title: Unreleased products", "title: Products | secrets"))
+    assert pages(team) == 0
+    assert "| [P50 Products \\| secrets]" in (team / "pages" / "README.md").read_text(encoding="utf-8")
+
+
 def test_equal_documents_make_equal_pages(packaged: Path, tmp_path: Path) -> None:
     assert main(["pages", str(tmp_path)]) == 0
     assert {page.name: page.read_bytes() for page in tmp_path.iterdir()} == {

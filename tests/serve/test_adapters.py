@@ -113,7 +113,15 @@ def test_an_adapter_of_the_tower_is_served_only_where_the_engine_is_said_to_load
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"weights", b"\xff" * 8, b"\x02" + bytes(7) + b"[]", b"\x04" + bytes(7) + b"nope"]
+    "content",
+    [
+        b"",
+        b"weights",
+        b"\xff" * 8,
+        b"\x02" + bytes(7) + b"[]",
+        b"\x04" + bytes(7) + b"nope",
+        (200_000).to_bytes(8, "little") + b"[" * 200_000,
+    ],
 )
 def test_weights_whose_tensors_cannot_be_told_are_refused(
     build: Build, base: Path, tmp_path: Path, content: bytes
@@ -123,6 +131,16 @@ def test_weights_whose_tensors_cannot_be_told_are_refused(
     digest = bundle_digest(tmp_path / "a")
     write_manifest(tmp_path / "a", manifest.model_copy(update={"digest": digest}))
     with pytest.raises(AdapterRefused, match="is no safetensors file"):
+        build({"bundle": tmp_path / "a"})
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 200_000, "\x00"])
+def test_a_base_whose_config_cannot_be_read_is_refused(
+    build: Build, base: Path, tmp_path: Path, content: str
+) -> None:
+    write_bundle(tmp_path / "a", base=identity(base))
+    (base / "config.json").write_text(content)
+    with pytest.raises(AdapterRefused, match=r"config\.json cannot be read"):
         build({"bundle": tmp_path / "a"})
 
 
