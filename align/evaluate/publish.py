@@ -8,6 +8,9 @@ from align.evaluate.recipe import Evaluated, Evaluation
 from align.evaluate.results import Results
 from policies.bundle import Benchmark, Manifest, read_bundle
 
+Benchmarks = Mapping[str, tuple[Benchmark, ...]]
+"""By task."""
+
 
 def check_cards(recipe: Evaluation, manifests: Mapping[str, Manifest]) -> None:
     """RecipeError, before anything is asked, where there is no card to write into."""
@@ -20,7 +23,7 @@ def check_cards(recipe: Evaluation, manifests: Mapping[str, Manifest]) -> None:
 
 
 def publish(recipe: Evaluation, results: Results) -> None:
-    """Add every benchmark that was measured; what a card says of others stays."""
+    """Add every benchmark that was measured; what a card says of others stays, or over more samples."""
     published = _published(recipe)
     if not published:
         return
@@ -31,7 +34,7 @@ def publish(recipe: Evaluation, results: Results) -> None:
         manifest = read_bundle(model.bundle)
         card = manifest.report_card
         assert card is not None
-        benchmarks = card.benchmarks | _benchmarks(results, model.name)
+        benchmarks = _the_larger(card.benchmarks, _benchmarks(results, model.name))
         attach_report_card(model.bundle, manifest, card.model_copy(update={"benchmarks": benchmarks}))
 
 
@@ -39,7 +42,17 @@ def _published(recipe: Evaluation) -> list[Evaluated]:
     return [model for model in recipe.models if model.publish]
 
 
-def _benchmarks(results: Results, model: str) -> dict[str, tuple[Benchmark, ...]]:
+def _the_larger(known: Benchmarks, measured: Benchmarks) -> Benchmarks:
+    """The weights are the same, so a look at a few samples tells less than what is known over many."""
+    more = {task for task, lines in measured.items() if _samples(lines) >= _samples(known.get(task, ()))}
+    return {**known, **{task: lines for task, lines in measured.items() if task in more}}
+
+
+def _samples(lines: tuple[Benchmark, ...]) -> int:
+    return max((line.n for line in lines), default=0)
+
+
+def _benchmarks(results: Results, model: str) -> Benchmarks:
     """By task, a line for each measure."""
     found: dict[str, list[Benchmark]] = defaultdict(list)
     for rate in results.rates:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from groundrule import Event, Finished, Groundrule, Reply, Step, StepRead
 from groundrule.show import ReplyPrinter
@@ -26,15 +26,16 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Clock:
-    """When a stream began and ended, seconds after it was asked for."""
+    """When a stream's first and last event came, seconds after it was asked for."""
+
+    start: float = field(default_factory=time.monotonic)
 
     first_s: float = 0.0
     last_s: float = 0.0
 
     def timed(self, events: Iterator[Event]) -> Iterator[Event]:
-        start = time.monotonic()
         for event in events:
-            self.last_s = time.monotonic() - start
+            self.last_s = time.monotonic() - self.start
             self.first_s = self.first_s or self.last_s
             yield event
 
@@ -49,8 +50,11 @@ def ask(console: Console, client: Groundrule, plan: Plan, case: Case) -> Outcome
     console.print()
     console.print(Text.assemble(("Picture  ", "dim"), case.shows, ("  ", ""), (case.picture.name, "dim")))
     console.print(Text.assemble(("Request  ", "dim"), case.question))
+    printer, clock = (
+        ReplyPrinter(console),
+        _Clock(),
+    )  # the request goes out in the call, not at its first event
     events = client.stream(case.question, case.picture, plan.alias, temperature=0, max_tokens=plan.max_tokens)
-    printer, clock = ReplyPrinter(console), _Clock()
     steps: list[Step] = []
     reply = None
     for event in clock.timed(events):

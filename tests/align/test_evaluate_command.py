@@ -597,6 +597,22 @@ def test_what_was_measured_stands_in_the_bundles_report_card(tmp_path: Path, mod
     assert after.report_card.model_copy(update={"benchmarks": {}}) == before.report_card
 
 
+def test_a_look_at_fewer_samples_leaves_what_the_card_says_of_more(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    base = write_base(tmp_path)
+    bundle = write_bundle(tmp_path / "pst", "pst", base, card=card())
+    recipe = local(tmp_path, base, "", bundle, more="publish = true")
+    measured = []
+    for count in (None, 1):
+        run.evaluate(recipe, tmp_path / f"out-{count}", Span(count=count), Serving(model.base_url))
+        found = read_bundle(bundle).report_card
+        assert found is not None
+        measured.append(found.benchmarks["lamps"])
+    assert [one.n for one in measured[0]] == [2]
+    assert measured[1] == measured[0]
+
+
 def test_a_bundle_without_a_report_card_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     base = write_base(tmp_path)
     recipe = local(tmp_path, base, "", write_bundle(tmp_path / "pst", "pst", base), more="publish = true")

@@ -100,6 +100,19 @@ def test_the_summary_is_of_the_last_main_model_against_the_first_and_of_nothing_
     assert "rules" not in said
 
 
+def test_models_compared_on_the_same_samples_are_told_apart_by_those() -> None:
+    over: dict[str, Any] = {"task": "mini_vqa", "measure": "correct.answer", "better": "higher"}
+    paired = Difference(
+        task="mini_vqa", measure="correct.answer", first="reasoner", second="pst", n=200, distinct=60,
+        difference=Interval(value=-0.04, low=-0.102, high=-0.004),
+    )  # fmt: skip
+    both = rate("reasoner", 175, **over), rate("pst", 167, **over)
+    given = results(*both, models=(model("reasoner"), model("pst")), differences=(paired,))
+    said = read(given).texts["header"]
+    assert "; paired, \u22124.0 points [\u221210.2, \u22120.4]." in said
+    assert "overlap" not in said
+
+
 def test_refusing_what_is_harmful_is_not_told_as_over_refusal() -> None:
     refused: dict[str, Any] = {"measure": "refusal.answer", "task": "mini_btv"}
     wanted = results(rate("pst", 190, better="higher", **refused))

@@ -8,6 +8,7 @@ from functools import cached_property
 from align.errors import RecipeError
 from align.evaluate.results import Better, Model, Rate, Results
 from align.report.spelling import label, number
+from policies.bundle import Interval
 
 HARM = "harm"
 FAILURE_MODES = "failure_modes"
@@ -64,6 +65,11 @@ class Found:
     def better(self, task: str, measure: str) -> Better | None:
         """Which way is better; None where no rate tells it."""
         return next((one.better for one in self.rates(task, measure)), None)
+
+    def difference(self, task: str, measure: str, first: str, second: str) -> Interval | None:
+        """Second less first over the samples of both; None where they were not compared."""
+        told = (one for one in self.results.differences if (one.task, one.measure) == (task, measure))
+        return next((one.difference for one in told if (one.first, one.second) == (first, second)), None)
 
     def requests(self, task: str, models: Set[str]) -> str:
         """How many different requests these models' rates are over, in words; empty where nobody knows."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from align.evaluate.report.compared import overlap
 from align.evaluate.report.found import REFUSED, RIGHT, WHOLE, Found
-from align.evaluate.report.grid import spelled
+from align.evaluate.report.grid import points, spelled
 from align.evaluate.results import Rate
 from align.report.spelling import label, percent
 from policies.bundle import Interval
@@ -58,8 +58,16 @@ def _one(found: Found, task: str, measure: str, first: str, last: str) -> Iterat
     if first == last or not before:
         yield f"{said}."
         return
-    apart = "the intervals overlap" if overlap(before, after) else "the intervals do not overlap"
+    apart = _apart(before, after, found.difference(task, measure, first, last))
     yield f"{said}, {found.label(first)} {_in(measure)}{_spelled(before)}; {apart}."
+
+
+def _apart(before: Interval, after: Interval, paired: Interval | None) -> str:
+    """Intervals may overlap where a difference over the same samples is there all the same."""
+    if paired:
+        told = points(paired)
+        return f"paired, {told.text} points {told.interval}"
+    return "the intervals overlap" if overlap(before, after) else "the intervals do not overlap"
 
 
 def _in(measure: str) -> str:
