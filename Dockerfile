@@ -48,7 +48,7 @@ WORKDIR /app
 # The audit and the keys; also where everything else is read-only, it must be writable for uid 10001.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin groundrule \
     && install -d -o groundrule -m 700 /var/lib/groundrule
-# Open to the container's network: the gateway therefore refuses to start without GROUNDRULE_API_KEYS.
+# Open to the container's network: the gateway refuses to start without a key, in GROUNDRULE_API_KEYS or in its table.
 ENV PATH=/opt/groundrule/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     GROUNDRULE_HOST=0.0.0.0 GROUNDRULE_PORT=8000 GROUNDRULE_STATE_DIR=/var/lib/groundrule
 COPY LICENSE NOTICE ./

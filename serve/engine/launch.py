@@ -73,7 +73,7 @@ def _variables(settings: EmbeddedSettings) -> dict[str, str]:
     }
     if _device(settings) == "cpu":
         variables["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
-        # Unbound threads cost a third of the speed (measured; see docs of the engine).
+        # Unbound threads cost a third of the speed (measured).
         variables["VLLM_CPU_OMP_THREADS_BIND"] = settings.threads or core_ranges(os.sched_getaffinity(0))
         if _is_eager(settings):
             # --enforce-eager leaves the sampler's own torch.compile on: the first request for logprobs
