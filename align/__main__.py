@@ -169,7 +169,7 @@ def _parser() -> ArgumentParser:
     lab = commands.add_parser("mini", help="the lab: base model, scenes, scripted teacher")
     tools = lab.add_subparsers(required=True, metavar="tool")
     _add_base(tools.add_parser("base", help="write the lab's base model as a checkpoint"))
-    _add_train(tools.add_parser("train", help="train the lab's base model anew (about two hours on two cores)"))
+    _add_train(tools.add_parser("train", help="train the lab's base model anew (two hours on two cores)"))
     _add_keep(tools.add_parser("keep", help="put a finished run's adapters into the repository"))
     add_variants(tools.add_parser("variants", help="train baselines and ablations from a finished run"))
     _add_scene(tools.add_parser("scene", help="draw a scene"))
