@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import openai
-from groundrule import Groundrule, NotGroundruleError, TruncatedStreamError
+from groundrule import Groundrule, NotGroundruleError
 from rich.console import Console
 from rich.text import Text
 
@@ -73,7 +73,7 @@ def _converse(console: Console, plan: Plan, gateway: Gateway, cases: Sequence[Ca
     try:
         with Groundrule(gateway.base_url) as client:
             outcomes = [ask(console, client, plan, case) for case in cases]
-    except (openai.APIError, NotGroundruleError, TruncatedStreamError) as error:
+    except (openai.APIError, NotGroundruleError) as error:
         raise gateway.failure(f"the gateway gave no reply: {error}") from error
     return 1 if any(outcome.faults for outcome in outcomes) else 0
 

@@ -1,5 +1,6 @@
 """Fixtures of the client's tests: a scripted gateway, and wire bodies as the gateway writes them."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,8 +32,8 @@ USAGE = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
 
 @pytest.fixture(autouse=True)
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("OPENAI_")]:
+        monkeypatch.delenv(name)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -46,8 +47,7 @@ def gateway() -> Iterator[ScriptedGateway]:
 
 @pytest.fixture
 def client(gateway: ScriptedGateway) -> Iterator[Groundrule]:
-    with Groundrule(gateway.url) as client:
-        client.openai.max_retries = 0
+    with Groundrule(gateway.url, max_retries=0) as client:
         yield client
 
 

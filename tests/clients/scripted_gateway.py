@@ -7,8 +7,8 @@ import json
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -22,6 +22,12 @@ class Answer:
     body: bytes
     status: int = 200
     content_type: str = "application/json"
+    encoding: str | None = None
+    """What `transfer-encoding` says of the body, which is written out as it is."""
+    stays: bool = False
+    """Behind the body the connection stays open until the caller leaves."""
+    silent: bool = False
+    """Nothing is answered at all until the caller leaves."""
 
 
 def plain(body: Json, status: int = 200) -> Answer:
@@ -36,6 +42,12 @@ def streamed(*events: Json, done: bool = True) -> Answer:
     )
 
 
+def cut(answer: Answer) -> Answer:
+    """The same in a chunked body, whose last chunk never comes."""
+    body = b"%x\r\n%b\r\n" % (len(answer.body), answer.body)
+    return replace(answer, body=body, encoding="chunked")
+
+
 @dataclass
 class ScriptedGateway:
     """Hands out its answers in order."""
@@ -43,7 +55,10 @@ class ScriptedGateway:
     url: str = ""
     answers: deque[Answer] = field(default_factory=deque)
     history: list[Json] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """Of every request, by their names in lower case."""
+    left: threading.Event = field(default_factory=threading.Event)
+    """A caller has closed a connection that stayed open."""
 
     def enqueue(self, *answers: Answer) -> None:
         self.answers.extend(answers)
@@ -75,10 +90,20 @@ def _responder(gateway: ScriptedGateway) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: Json) -> None:
             gateway.history.append({"path": self.path, **body})
-            gateway.keys.append(self.headers.get("authorization"))
+            gateway.headers.append({name.lower(): value for name, value in self.headers.items()})
             answer = gateway.answers.popleft()
+            if not answer.silent:
+                self._write(answer)
+            if answer.stays or answer.silent:
+                with suppress(ConnectionError):
+                    self.rfile.read(1)
+                gateway.left.set()
+
+        def _write(self, answer: Answer) -> None:
             self.send_response(answer.status)
             self.send_header("content-type", answer.content_type)
+            if answer.encoding:
+                self.send_header("transfer-encoding", answer.encoding)
             self.end_headers()
             self.wfile.write(answer.body)
 

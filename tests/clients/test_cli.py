@@ -87,7 +87,7 @@ def test_a_key_goes_only_where_it_was_meant_to(
     gateway.enqueue(plain({"object": "list", "data": []}), plain({"object": "list", "data": []}))
     main(["models"])
     main(["--url", gateway.url, "models"])
-    assert gateway.keys == ["Bearer none", "Bearer secret"]
+    assert [headers["authorization"] for headers in gateway.headers] == ["Bearer none", "Bearer secret"]
 
 
 def test_a_refusal_of_the_gateway_is_one_line(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from groundrule import AnswerText, Finished, Groundrule, Reply, Safety, StepRead, VerdictRead
 from groundrule.client import _messages
-from groundrule.pictures import data_url
+from groundrule.pictures import picture_url
 
 from policies.prompt import student_messages
 from policies.reply import TOLERATED_FLAGS, Flag
@@ -73,6 +73,6 @@ def test_client_and_gateway_tolerate_the_same_flags(flag: Flag) -> None:
 
 
 def test_the_client_asks_as_the_adapters_were_trained() -> None:
-    image = {"type": "image_url", "image_url": {"url": data_url(b"\x89PNG\r\n\x1a\n")}}
+    image = {"type": "image_url", "image_url": {"url": picture_url(b"\x89PNG\r\n\x1a\n")}}
     assert _messages("What is this?", b"\x89PNG\r\n\x1a\n") == student_messages("What is this?", [image])
     assert _messages("What is this?", None) == student_messages("What is this?")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from groundrule import Reply, Safety, Step
+from openai.types.chat import ChatCompletion
 
 from deploy.demo.cases import make_cases
 from deploy.demo.conversation import find_faults
@@ -23,7 +24,8 @@ def reply(
 ) -> Reply:
     fields = {"verdict": "refuse", "action": "none", "steps": (STEP,), "policy_digest": "d"} | safety
     safety_object = Safety.model_validate(fields)
-    return Reply(answer, "…", safety_object, finish_reason, refusal, usage=None, raw=None)
+    raw = ChatCompletion.model_construct()
+    return Reply(answer, "…", safety_object, finish_reason, refusal, usage=None, raw=raw)
 
 
 def test_a_real_model_needs_a_gpu_and_says_so() -> None:

@@ -17,15 +17,8 @@ from typing import get_args
 import openai
 from rich.console import Console
 
-from groundrule.client import (
-    DEFAULT_MODEL,
-    DEFAULT_URL,
-    Groundrule,
-    Mode,
-    NotGroundruleError,
-    TraceShown,
-    TruncatedStreamError,
-)
+from groundrule.client import DEFAULT_MODEL, DEFAULT_URL, Groundrule, Mode, TraceShown
+from groundrule.errors import NotGroundruleError
 from groundrule.show import ReplyPrinter
 
 
@@ -39,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(2, str(error))
     except openai.APIStatusError as error:
         return _fail(1, f"{error.status_code}: {error.message}")
-    except (openai.APIError, NotGroundruleError, TruncatedStreamError) as error:
+    except (openai.APIError, NotGroundruleError) as error:
         return _fail(1, str(error))
     except KeyboardInterrupt:
         return 130

@@ -3,15 +3,11 @@
 Reasoning and its steps, then the verdict once, then the answer, and the whole reply at the end.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from groundrule.reply import Reply
 from groundrule.safety import Step, Verdict
-
-if TYPE_CHECKING:
-    from groundrule.client import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +45,4 @@ class Finished:
     reply: Reply
 
 
-Event: TypeAlias = "ReasoningText | StepRead | VerdictRead | AnswerText | Finished"
+Event: TypeAlias = ReasoningText | StepRead | VerdictRead | AnswerText | Finished

@@ -1,17 +1,18 @@
 """The `safety` object beside every message, typed.
 
-A newer gateway may add fields: they are kept (`model_extra`) and never an error.
+A newer gateway may add fields and words: they are kept as they are (`model_extra`, `str`) and never an error.
+A word that is new here stands for no known one: only `comply` complied, and only `none` changed nothing.
 """
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Verdict = Literal["refuse", "safe_complete", "comply"]
+Verdict = Literal["refuse", "safe_complete", "comply"] | str
 """What the model decided."""
-Action = Literal["none", "withheld", "replaced"]
+Action = Literal["none", "withheld", "replaced"] | str
 """What the gateway did with the reply, whatever the model had decided."""
-Source = Literal["visual", "textual", "visual+textual"]
+Source = Literal["visual", "textual", "visual+textual"] | str
 """Where a step says its evidence is: in the picture, in the words, or only in both together."""
 
 # All but this mean that a reply departs from the grammar it was trained on.

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from groundrule.client import Reply
 from groundrule.events import AnswerText, Event, Finished, StepRead, VerdictRead
+from groundrule.reply import Reply
 from groundrule.safety import Safety, Step
 
 _SOURCE_STYLES = {"visual": "bold cyan", "textual": "bold yellow", "visual+textual": "bold magenta"}
