@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from groundrule import Event, Finished, Groundrule, Reply, Step, StepRead
@@ -50,20 +51,18 @@ def ask(console: Console, client: Groundrule, plan: Plan, case: Case) -> Outcome
     console.print()
     console.print(Text.assemble(("Picture  ", "dim"), case.shows, ("  ", ""), (case.picture.name, "dim")))
     console.print(Text.assemble(("Request  ", "dim"), case.question))
-    printer, clock = (
-        ReplyPrinter(console),
-        _Clock(),
-    )  # the request goes out in the call, not at its first event
+    clock = _Clock()  # the request goes out in the call, not at its first event
     events = client.stream(case.question, case.picture, plan.alias, temperature=0, max_tokens=plan.max_tokens)
     steps: list[Step] = []
     reply = None
-    for event in clock.timed(events):
-        printer.show(event)
-        match event:
-            case StepRead(step):
-                steps.append(step)
-            case Finished(whole):
-                reply = whole
+    with events, closing(ReplyPrinter(console)) as printer:
+        for event in clock.timed(events):
+            printer.show(event)
+            match event:
+                case StepRead(step):
+                    steps.append(step)
+                case Finished(whole):
+                    reply = whole
     if reply is None:
         raise RuntimeError("a stream ended without its last event")  # the client raises before that
     outcome = Outcome(reply, tuple(find_faults(reply, steps, demands_trace=plan.adapter is not None)))

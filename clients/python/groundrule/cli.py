@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import get_args
 
 import openai
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from groundrule.client import DEFAULT_MODEL, DEFAULT_URL, Groundrule, Mode, TraceShown
 from groundrule.errors import NotGroundruleError
-from groundrule.show import ReplyPrinter
+from groundrule.show import ReplyPrinter, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +69,6 @@ def _endpoint(url: str | None) -> tuple[str, str | None]:
 
 def _ask(client: Groundrule, options: argparse.Namespace) -> int:
     extra = {} if options.max_tokens is None else {"max_tokens": options.max_tokens}
-    printer = ReplyPrinter(Console())
     asked = (options.text, options.image, options.model)
     policies = "auto" if options.policies == ["auto"] else options.policies
     events = client.stream(
@@ -80,17 +80,18 @@ def _ask(client: Groundrule, options: argparse.Namespace) -> int:
         temperature=0,
         **extra,
     )
-    for event in events:
-        printer.show(event)
+    with events, closing(ReplyPrinter(Console())) as printer:
+        for event in events:
+            printer.show(event)
     return 0
 
 
 def _models(client: Groundrule) -> int:
     for name in client.models():
-        sys.stdout.write(f"{name}\n")
+        sys.stdout.write(f"{printable(name)}\n")
     return 0
 
 
 def _fail(code: int, message: str) -> int:
-    sys.stderr.write(f"groundrule: {message}\n")
+    sys.stderr.write(f"groundrule: {printable(message)}\n")
     return code

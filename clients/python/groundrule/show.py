@@ -5,6 +5,7 @@ What a model wrote is data: it is never read as markup, and its control characte
 
 import re
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,9 +20,17 @@ _INDENT = 2
 _LABEL_WIDTH = len("[visual+textual]")
 _TEXT_COLUMN = _INDENT + _LABEL_WIDTH + 1
 
+# Controls, separators of lines and paragraphs, what overrides or isolates directions, and lone surrogates.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# A line may end behind white space that is not no-break, and behind Chinese and Japanese, which have none.
+_MAY_END = re.compile(
+    r"(?<=[^\S\r\xa0\u2007\u202f])"
+    r"|(?<=[\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uff60\U00020000-\U0003ffff])"
+)
+
 
 class ReplyPrinter:
-    """Prints one reply while it arrives; give it every event of a stream."""
+    """Prints one reply while it arrives; give it every event of a stream, and close it whatever comes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -37,14 +46,19 @@ class ReplyPrinter:
             case AnswerText(text):
                 self._write_answer(text)
             case Finished(reply):
-                if self._answer:
-                    self._answer.end()
+                self.close()
                 print_footer(self._console, reply.safety)
+
+    def close(self) -> None:
+        """End the answer, which may have been cut short."""
+        if self._answer:
+            self._answer.end()
+            self._answer = None
 
     def _write_answer(self, text: str) -> None:
         if self._answer is None:
             self._answer = _WrappedWriter(self._console, Text("answer", "dim"))
-        self._answer.write(printable(text))
+        self._answer.write(text)
 
 
 def print_reply(console: Console, reply: Reply) -> None:
@@ -63,24 +77,24 @@ def print_footer(console: Console, safety: Safety) -> None:
         clause = Text(printable(citation.clause), "bold" if citation.valid else "bold red")
         _print_row(console, Text("cited", "dim"), Text.assemble(clause, " ", printable(title)))
     if safety.action != "none":
-        _print_row(console, Text("gateway", "dim"), Text(safety.action, "bold red"))
+        _print_row(console, Text("gateway", "dim"), Text(printable(safety.action), "bold red"))
     if not safety.well_formed:
-        _print_row(console, Text("malformed", "dim"), Text(", ".join(safety.flags), "red"))
+        _print_row(console, Text("malformed", "dim"), Text(printable(", ".join(safety.flags)), "red"))
 
 
 def printable(text: str) -> str:
-    """The text without the control characters that could drive a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """The text without what could drive a terminal, or show it in another order than it is read in."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def _print_step(console: Console, step: Step) -> None:
-    tag = Text(f"[{step.source or 'untagged'}]", _SOURCE_STYLES.get(step.source or "", "dim"))
+    tag = Text(printable(f"[{step.source or 'untagged'}]"), _SOURCE_STYLES.get(step.source or "", "dim"))
     cited = "".join(f" [{clause}]" for clause in step.citations if f"[{clause}]" not in step.text)
     _print_row(console, tag, Text.assemble(printable(step.text), (printable(cited), "bold")))
 
 
 def _print_verdict(console: Console, verdict: str | None) -> None:
-    value = Text(verdict or "none given", _VERDICT_STYLES.get(verdict or "", "dim"))
+    value = Text(printable(verdict or "none given"), _VERDICT_STYLES.get(verdict or "", "dim"))
     _print_row(console, Text("verdict", "dim"), value)
 
 
@@ -95,7 +109,7 @@ def _print_row(console: Console, label: Text, text: Text) -> None:
 
 
 class _WrappedWriter:
-    """Writes text that arrives in pieces into the text column, breaking lines between words."""
+    """Writes text that arrives in pieces into the text column, breaking lines where they may end."""
 
     def __init__(self, console: Console, label: Text) -> None:
         self._console = console
@@ -105,7 +119,7 @@ class _WrappedWriter:
         self._print(Text.assemble(" " * _INDENT, label, " "))
 
     def write(self, text: str) -> None:
-        *complete, self._word = re.split(r"(?<=\s)", self._word + text)
+        *complete, self._word = _MAY_END.split(self._word + text)
         for word in complete:
             self._write_word(word)
 
@@ -113,11 +127,12 @@ class _WrappedWriter:
         self._write_word(self._word)
         self._console.print()
 
-    def _write_word(self, word: str) -> None:
-        if self._column > _TEXT_COLUMN and self._column + len(word.rstrip()) > self._console.width:
+    def _write_word(self, unsafe: str) -> None:
+        word = printable(unsafe)
+        if self._column > _TEXT_COLUMN and self._column + cell_len(word.rstrip()) > self._console.width:
             self._break_line()
         self._print(Text(word.rstrip("\n")))
-        self._column += len(word)
+        self._column += cell_len(word)
         if word.endswith("\n"):
             self._break_line()
 
