@@ -45,6 +45,59 @@ def test_a_strict_reply_can_be_asked_for(gateway: ScriptedGateway) -> None:
     assert gateway.history[0]["safety"] == {"strict": True}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{picture}", "--strict", "Hello?"],
+        ["--strict", "{picture}", "Hello?"],
+        ["{picture}", "Hello?", "--strict"],
+        ["--max-tokens", "9", "{picture}", "--strict", "--", "Hello?"],
+    ],
+)
+def test_options_may_stand_anywhere(gateway: ScriptedGateway, picture: str, arguments: list[str]) -> None:
+    gateway.enqueue(streamed(*reply_events()))
+    assert main(["--url", gateway.url, "ask", *(word.format(picture=picture) for word in arguments)]) == 0
+    [asked] = gateway.history
+    shown, words = asked["messages"][0]["content"]
+    assert shown["type"] == "image_url"
+    assert words["text"] == "Hello?"
+    assert asked["safety"] == {"strict": True}
+
+
+@pytest.mark.parametrize(
+    ("named", "asked"),
+    [
+        (["--policies", "P19"], ["P19"]),
+        (["--policies", "P19,P20"], ["P19", "P20"]),
+        (["--policies", "P19", "--policies", "P20"], ["P19", "P20"]),
+        (["--policies", "auto"], "auto"),
+        (["--policies", "categorised"], "categorised"),
+    ],
+)
+def test_policies_leave_the_question_alone(
+    gateway: ScriptedGateway, picture: str, named: list[str], asked: str | list[str]
+) -> None:
+    for words in ([*named, "Hello?"], [picture, *named, "Hello?"], [picture, "Hello?", *named]):
+        gateway.enqueue(streamed(*reply_events()))
+        assert main(["--url", gateway.url, "ask", *words]) == 0
+        last = gateway.history[-1]
+        assert last["messages"][0]["content"][-1]["text"] == "Hello?"
+        assert last["safety"] == {"policy_in_context": asked}
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["a.png", "b", "c"], ["--strict"], ["?", "--unheard"], ["?", "--policies"]]
+)
+def test_words_that_are_none_or_too_many_are_wrong_usage(
+    gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--url", gateway.url, "ask", *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: groundrule")
+    assert gateway.history == []
+
+
 def test_long_answers_break_between_words(
     gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +162,13 @@ def test_a_refusal_of_the_gateway_is_one_line(
 def test_a_missing_file_is_wrong_usage(gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", gateway.url, "ask", "/nowhere/a.png", "?"]) == 2
     assert "a.png" in capsys.readouterr().err
+
+
+def test_an_argument_that_is_no_utf8_is_wrong_usage(
+    gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--url", gateway.url, "ask", "\udcff?"]) == 2
+    assert "UTF-8" in capsys.readouterr().err
 
 
 def test_nobody_listening_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

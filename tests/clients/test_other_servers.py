@@ -2,6 +2,7 @@
 
 import pytest
 from groundrule import Groundrule, NotGroundruleError
+from groundrule.cli import main
 
 from tests.clients.conftest import body, chunk
 from tests.clients.scripted_gateway import Answer, Json, ScriptedGateway, plain, streamed
@@ -63,3 +64,15 @@ def test_a_list_of_models_that_is_no_gateways_is_named_as_such(
     gateway.enqueue(answer)
     with pytest.raises(NotGroundruleError):
         client.models()
+
+
+@pytest.mark.parametrize("command", [["models"], ["ask", "?"]])
+def test_on_the_command_line_it_is_no_wrong_usage(
+    gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    for answer in EVERYWHERE:
+        gateway.enqueue(answer)
+        assert main(["--url", gateway.url, *command]) == 1
+        told = capsys.readouterr().err
+        assert "Groundrule" in told or "URL" in told
+        assert told.count("\n") == 1
