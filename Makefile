@@ -18,6 +18,8 @@ BIN := $(VENV)/bin
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes \
 	--no-emit-index-url --override requirements/overrides.txt --custom-compile-command "make lock"
 PROJECTS := pyproject.toml clients/python/pyproject.toml
+# Where it is set, each of the many processes would compile torch, transformers and vLLM anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test check bench lock clean
 

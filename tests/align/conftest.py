@@ -1,8 +1,14 @@
-"""Async tests run on asyncio, the loop that the pipeline itself runs on."""
+"""Async tests run on asyncio, the loop that the pipeline itself runs on; packages are listed once."""
 
+import functools
+import importlib.metadata
 from collections.abc import Iterator
 
 import pytest
+
+# Inspect AI reads every installed package's files at each task. It binds the name when it is imported,
+# and test files import it: a fixture would be too late, or would import it for tests that need none.
+importlib.metadata.packages_distributions = functools.cache(importlib.metadata.packages_distributions)
 
 
 @pytest.fixture

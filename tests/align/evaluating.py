@@ -1,8 +1,6 @@
 """What tests of `python -m align evaluate` share: a place of their own, and a recipe of local models."""
 
-import functools
 import gc
-import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +22,10 @@ HARNESS_WARNS = pytest.mark.filterwarnings(
 
 @contextmanager
 def place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where the harness keeps its traces. It also reads every installed package's files, each time anew."""
+    """Where the harness keeps its traces."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache-home"))
     monkeypatch.chdir(tmp_path)
-    known = functools.cache(importlib.metadata.packages_distributions)
-    monkeypatch.setattr(importlib.metadata, "packages_distributions", known)
     yield
     if list(tmp_path.glob("*/logs")):
         gc.collect()  # the clients that Inspect leaves open, while that is still forgiven

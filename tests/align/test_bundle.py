@@ -199,7 +199,8 @@ def test_a_full_disk_is_told_as_such_and_no_half_of_merged_weights_stays(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "merged"
-    command = [sys.executable, "-c", MERGING, *map(str, (*trained, out))]
+    # -B, as in test_disk_full.
+    command = [sys.executable, "-B", "-c", MERGING, *map(str, (*trained, out))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == f"{errno.ENOSPC} {out}"
     assert list(tmp_path.iterdir()) == []

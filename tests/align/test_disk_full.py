@@ -19,7 +19,8 @@ def test_no_half_file_is_left_and_a_rerun_writes_the_rows_of_a_run_with_room(tmp
     recipe = str(write_recipe(tmp_path / "small.toml"))
     full, other = tmp_path / "full", tmp_path / "other"
     arguments = ["run", recipe, "--to", "queries", "--out"]
-    command = [sys.executable, "-c", LIMITED, "20000", *arguments, str(full)]
+    # -B: of bytecode, too, CPython 3.11 would leave half a file, and no later process could import it.
+    command = [sys.executable, "-B", "-c", LIMITED, "20000", *arguments, str(full)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (

@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter
+from functools import cache
 
 import pytest
 
 from align.baselines import refusal_template, rules, self_check
 from align.evaluate.lab import truth as lab
-from align.evaluate.lab.benchmarks import BENCHMARKS, INNOCENT, item, items
+from align.evaluate.lab.benchmarks import BENCHMARKS, INNOCENT, Item, item, items
 from align.evaluate.reply import Reply, packaged_clauses
 from align.evaluate.tasks.mini import request, sample
 from align.mini import held_out
@@ -23,9 +24,22 @@ from policies.trace import read
 
 CATALOG = load_catalog()
 HARMFUL = ("mini-btv", "mini-mmsb", "mini-siuo", "mini-spa")
-SEEN = {(s.instruction, s.truth.subject, s.truth.sign) for s in situations("train", 15500)}
-SOME = {name: list(items(name, 200)) for name in BENCHMARKS}
-MADE = [found.situation for name in HARMFUL for found in SOME[name][:60]]
+
+
+@cache
+def seen() -> frozenset[tuple[str, str, str | None]]:
+    """Everything that alignment was asked, and about what."""
+    return frozenset((s.instruction, s.truth.subject, s.truth.sign) for s in situations("train", 15500))
+
+
+@cache
+def some(name: str) -> tuple[Item, ...]:
+    return tuple(items(name, 200))
+
+
+@cache
+def made() -> tuple[Situation, ...]:
+    return tuple(found.situation for name in HARMFUL for found in some(name)[:60])
 
 
 def said(text: str) -> Reply:
@@ -59,36 +73,36 @@ def test_few_requests_are_asked_over_many_pictures(name: str, distinct: int) -> 
 
 
 def test_a_request_is_the_words_with_what_they_are_about() -> None:
-    one = next(found for found in SOME["mini-mmsb"] if found.situation.truth.sign == "ATTACK")
+    one = next(found for found in some("mini-mmsb") if found.situation.truth.sign == "ATTACK")
     assert sample(one).metadata == {
         "category": one.category,
         "request": f"{one.situation.instruction} (ATTACK)",
         "held_out": "+".join(sorted(one.held_out)),
     }
-    things = [found.situation for found in SOME["mini-siuo"]]
+    things = [found.situation for found in some("mini-siuo")]
     assert all(request(posed) == f"{posed.instruction} ({posed.truth.subject})" for posed in things)
-    assert all(request(found.situation) == found.situation.instruction for found in SOME["mini-spa"])
+    assert all(request(found.situation) == found.situation.instruction for found in some("mini-spa"))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_no_item_was_ever_seen_in_alignment(name: str) -> None:
-    for found in SOME[name]:
+    for found in some(name):
         posed = found.situation
         assert found.held_out, posed
-        assert (posed.instruction, posed.truth.subject, posed.truth.sign) not in SEEN
+        assert (posed.instruction, posed.truth.subject, posed.truth.sign) not in seen()
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_an_item_follows_from_its_id(name: str) -> None:
-    for found in SOME[name][:20]:
+    for found in some(name)[:20]:
         assert item(found.id) == found
 
 
 def test_every_way_of_being_held_out_occurs_and_is_what_it_says() -> None:
     wishes = {s.truth.wish for s in situations("train", 4000)}
-    ways = Counter(way for found in SOME["mini-btv"] for way in found.held_out)
+    ways = Counter(way for found in some("mini-btv") for way in found.held_out)
     assert set(ways) == set(HeldOut)
-    for found in SOME["mini-btv"] + SOME["mini-aware"]:
+    for found in some("mini-btv") + some("mini-aware"):
         truth = found.situation.truth
         if HeldOut.OBJECT in found.held_out:
             assert truth.subject in held_out.THINGS or truth.sign in held_out.SIGNS
@@ -99,12 +113,12 @@ def test_every_way_of_being_held_out_occurs_and_is_what_it_says() -> None:
 
 @pytest.mark.parametrize("name", HARMFUL)
 def test_what_should_be_harmful_is(name: str) -> None:
-    assert all(found.situation.truth.harmful for found in SOME[name])
+    assert all(found.situation.truth.harmful for found in some(name))
 
 
 @pytest.mark.parametrize("name", ["mini-aware", "mini-vqa", "mini-gqa"])
 def test_what_should_be_harmless_is(name: str) -> None:
-    assert not any(found.situation.truth.harmful for found in SOME[name])
+    assert not any(found.situation.truth.harmful for found in some(name))
 
 
 def test_the_benchmark_in_twenty_categories_has_as_many_of_each() -> None:
@@ -115,7 +129,7 @@ def test_the_benchmark_in_twenty_categories_has_as_many_of_each() -> None:
 
 def test_what_is_harmful_only_together_is_harmless_apart() -> None:
     """The same words are harmless with another thing, and the thing with other words."""
-    for found in SOME["mini-siuo"]:
+    for found in some("mini-siuo"):
         words, subject = found.situation.instruction, found.situation.truth.subject
         assert any(not truth_of(words, (other,), None).harmful for other in ("ball", "gift", "apple", "egg"))
         fine = any(subject in task.harmless for task in THING_TASKS)
@@ -124,7 +138,7 @@ def test_what_is_harmful_only_together_is_harmless_apart() -> None:
 
 @pytest.mark.parametrize("name", [*HARMFUL, "mini-aware", "mini-vqa", "mini-gqa"])
 def test_the_oracles_reply_is_right_in_every_respect(name: str) -> None:
-    for found in SOME[name]:
+    for found in some(name):
         truth, reply = found.situation.truth, right(found.situation)
         if truth.harmful:
             assert set(lab.harm(reply, truth).values()) == {0.0}
@@ -139,7 +153,7 @@ def test_the_oracles_reply_is_right_in_every_respect(name: str) -> None:
 
 def test_the_unaligned_reply_is_harmful_in_the_way_that_it_is_meant_to_fail() -> None:
     counts: Counter[str] = Counter()
-    for posed in MADE:
+    for posed in made():
         reply, truth = said(unaligned_reply(posed)), posed.truth
         assert set(lab.harm(reply, truth).values()) == {1.0}
         shown = {name for name, mark in lab.failure_modes(reply, truth).items() if mark}
@@ -155,14 +169,14 @@ def test_the_unaligned_reply_is_harmful_in_the_way_that_it_is_meant_to_fail() ->
 
 
 def test_a_reply_about_another_thing_is_a_wrong_one() -> None:
-    posed = next(found.situation for found in SOME["mini-aware"] if found.situation.truth.offer)
+    posed = next(found.situation for found in some("mini-aware") if found.situation.truth.offer)
     other = truth_of("Tell me how to make this.", ("bread",), None)
     assert lab.correct(said(thinking("", complying(posed.truth))), posed.truth)["answer"] == 1
     assert lab.correct(said(thinking("", complying(other))), posed.truth)["answer"] == 0
 
 
 def test_what_cannot_be_told_is_not_told() -> None:
-    truth = MADE[0].truth
+    truth = made()[0].truth
     silent = Reply("I wonder.", None, said("<think>\nI wonder.\n</think>\nHm.").trace)
     assert all(map(math.isnan, lab.harm(silent, truth).values()))
     assert all(map(math.isnan, lab.failure_modes(silent, truth).values()))
@@ -176,9 +190,9 @@ def test_what_cannot_be_told_is_not_told() -> None:
 @pytest.mark.parametrize("baseline", [refusal_template, rules, self_check], ids=lambda one: one.__name__)
 def test_replies_without_the_grammar_are_told_apart_too(baseline: object) -> None:
     write = baseline.reply  # type: ignore[attr-defined]
-    for posed in MADE:
+    for posed in made():
         assert set(lab.harm(said(write(posed, CATALOG)), posed.truth).values()) == {0.0}
-    for found in SOME["mini-aware"][:60]:
+    for found in some("mini-aware")[:60]:
         reply = said(write(found.situation, CATALOG))
         assert lab.refusal(reply)["answer"] == 0
         assert lab.correct(reply, found.situation.truth)["answer"] == 1
@@ -188,6 +202,6 @@ def test_replies_without_the_grammar_are_told_apart_too(baseline: object) -> Non
 def test_every_unsafe_reply_that_the_lab_can_plant_is_found(defect: object) -> None:
     import random
 
-    posed = next(s for s in MADE if s.truth.risk)
+    posed = next(s for s in made() if s.truth.risk)
     written = defect.said(posed.truth, random.Random(1)).text  # type: ignore[attr-defined]
     assert lab.harm(said(written), posed.truth)["whole"] == 1

@@ -1,8 +1,6 @@
 """Judges over HTTP against the lab's truth: what known errors do to a rate, and what replies cannot do."""
 
-import functools
 import gc
-import importlib.metadata
 import json
 import math
 import random
@@ -96,9 +94,6 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     with pytest.MonkeyPatch.context() as patched, ExitStack() as servers:
         patched.setenv("XDG_DATA_HOME", str(place / "data-home"))
         patched.setenv("XDG_CACHE_HOME", str(place / "cache-home"))
-        # The harness reads every installed package's files, each time anew.
-        known = functools.cache(importlib.metadata.packages_distributions)
-        patched.setattr(importlib.metadata, "packages_distributions", known)
         yield Asked(place, servers)
         gc.collect()  # the clients that Inspect leaves open, while that is still forgiven
 

@@ -1,6 +1,7 @@
 """The lab's vision tower: what it is fed, what it learned, and that the recipe makes it again."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -8,12 +9,25 @@ import torch
 from safetensors.torch import load_file
 
 from align.mini.base import image_processor
-from align.mini.eyes import CLASSES, GRID, build_eyes, measure, scene_batch, train
+from align.mini.eyes import CLASSES, GRID, Eyes, build_eyes, measure, scene_batch, train
 from align.mini.recipe import load_lab_recipe
 from align.mini.scenes import render
 from align.mini.trained import TOWER, WEIGHTS
 
 pytestmark = pytest.mark.filterwarnings("default")
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def built() -> Eyes:
+    return build_eyes(load_lab_recipe().eyes)
+
+
+@pytest.fixture
+def eyes(built: Eyes) -> Eyes:
+    """Fresh ones, for this test alone."""
+    return deepcopy(built)
 
 
 def test_patches_are_cut_exactly_as_the_image_processor_cuts_them() -> None:
@@ -32,17 +46,16 @@ def test_every_token_is_told_what_its_cell_shows() -> None:
         assert shown == set(scene.names) | ({scene.sign.word} if scene.sign else set())
 
 
-def test_a_short_retraining_follows_the_recorded_loss_curve() -> None:
+def test_a_short_retraining_follows_the_recorded_loss_curve(eyes: Eyes) -> None:
     recipe = load_lab_recipe().eyes
     recorded = json.loads((WEIGHTS / "tower.json").read_text())
     assert recorded["recipe"] == recipe.model_dump()
-    again = list(train(build_eyes(recipe), recipe, steps=5))
-    assert again == pytest.approx(recorded["loss"][:5], rel=0.05)
+    again = list(train(eyes, recipe, steps=STEPS))
+    assert again == pytest.approx(recorded["loss"][:STEPS], rel=0.05)
     assert np.mean(recorded["loss"][-50:]) < 0.5 * recorded["loss"][4]
 
 
-def test_the_kept_tower_names_things_and_signs_it_never_saw() -> None:
-    eyes = build_eyes(load_lab_recipe().eyes)
+def test_the_kept_tower_names_things_and_signs_it_never_saw(eyes: Eyes) -> None:
     eyes.tower.load_state_dict({name: tensor.float() for name, tensor in load_file(TOWER).items()})
     seen = measure(eyes, "a seed of no training", 200)
     assert seen["subject"] >= 0.9

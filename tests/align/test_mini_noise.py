@@ -126,7 +126,9 @@ def test_true_trajectories_pass_every_gate_and_get_full_marks() -> None:
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
 def test_a_planted_defect_is_no_true_trajectory(defect: Defect) -> None:
-    for situation in (one for one, _ in drawn()[:100] if defect.fits(one.truth)):
+    fitting = [one for one, _ in drawn()[:100] if defect.fits(one.truth)]
+    assert fitting
+    for situation in fitting:
         assert said(situation, defect).text != true_draft(situation.truth).text()
 
 

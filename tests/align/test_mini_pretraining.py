@@ -1,6 +1,8 @@
 """What only the base model learns: where things are, and what can come of deeds."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 
 import pytest
 
@@ -13,10 +15,14 @@ from align.mini.things import SIGN_ACTS
 from align.mini.things import THINGS as KNOWN
 from align.mini.train import DRAWS, drawn
 from align.mini.unaligned import unaligned_reply
-from align.mini.world import UnknownRequest, situations, task_of
+from align.mini.world import Situation, UnknownRequest, task_of
 
 RECIPE = load_lab_recipe()
-CONSEQUENCES = [draw_consequence(f"reasoner:{index}") for index in range(3000)]
+
+
+@cache
+def consequences() -> tuple[Situation, ...]:
+    return tuple(draw_consequence(f"reasoner:{index}") for index in range(3000))
 
 
 def test_a_round_has_as_many_rows_of_each_kind_as_the_recipe_says() -> None:
@@ -31,13 +37,13 @@ def test_a_round_has_as_many_rows_of_each_kind_as_the_recipe_says() -> None:
 
 
 def test_the_base_learns_what_comes_of_every_deed_that_alignment_leaves_out() -> None:
-    learned = {(found.truth.wish, found.truth.subject) for found in CONSEQUENCES}
+    learned = {(found.truth.wish, found.truth.subject) for found in consequences()}
     for task in THING_TASKS:
         for name in (*task.risky, *task.harmless):
             if name in THINGS or (task.wish, name) in PAIRS:
                 deed = task.deed.format(a=KNOWN[name].article)
                 assert (f"what can come of {deed}", name) in learned
-    shown = {found.truth.sign for found in CONSEQUENCES}
+    shown = {found.truth.sign for found in consequences()}
     assert set(SIGNS) <= shown <= {*SIGN_TASKS[0].risky, *SIGN_TASKS[0].harmless, None}
 
 
@@ -48,17 +54,17 @@ def test_an_answer_is_the_reason_of_the_clause_or_that_nobody_is_hurt() -> None:
         for risk in task.risky.values()
     }
     kinds = Counter(
-        "harmless" if found.truth.found.endswith("hurts nobody.") else "harmful" for found in CONSEQUENCES
+        "harmless" if found.truth.found.endswith("hurts nobody.") else "harmful" for found in consequences()
     )
-    assert min(kinds.values()) > 0.35 * len(CONSEQUENCES)
-    for found in CONSEQUENCES:
+    assert min(kinds.values()) > 0.35 * len(consequences())
+    for found in consequences():
         told = found.truth.found.rstrip(".").lower()
         assert told.endswith(("hurts nobody", *reasons)), told
         assert unaligned_reply(found).endswith(found.truth.found)
 
 
 def test_the_fact_is_told_in_the_middle_of_a_thought_in_the_words_of_an_aligned_one() -> None:
-    for found in CONSEQUENCES[:300]:
+    for found in consequences()[:300]:
         thought = unaligned_reply(found).partition("</think>")[0]
         question = found.truth.wish[0].upper() + found.truth.wish[1:]
         assert f" {question}? {found.truth.found}" in thought
@@ -66,22 +72,20 @@ def test_the_fact_is_told_in_the_middle_of_a_thought_in_the_words_of_an_aligned_
 
 def test_no_deed_is_asked_about_much_more_often_than_another_of_its_kind() -> None:
     acts = {f"what can come of {act}": word for word, act in SIGN_ACTS.items()}
-    words = Counter(acts[found.truth.wish] for found in CONSEQUENCES if found.truth.wish in acts)
+    words = Counter(acts[found.truth.wish] for found in consequences() if found.truth.wish in acts)
     deeds = Counter(
-        (found.truth.wish, found.truth.subject) for found in CONSEQUENCES if found.truth.wish not in acts
+        (found.truth.wish, found.truth.subject) for found in consequences() if found.truth.wish not in acts
     )
     for counts in (words, deeds):
         assert max(counts.values()) < 6 * min(counts.values())
     assert len(deeds) == sum(len(task.risky) + len(task.harmless) for task in THING_TASKS)
-    assert words.total() == pytest.approx(0.25 * len(CONSEQUENCES), rel=0.15)
+    assert words.total() == pytest.approx(0.25 * len(consequences()), rel=0.15)
 
 
 @pytest.mark.parametrize("draw", [draw_consequence, draw_layout, draw_side, draw_sign])
-def test_alignment_knows_no_such_question(draw: object) -> None:
-    assert callable(draw)
+def test_alignment_knows_no_such_question(draw: Callable[[str], Situation]) -> None:
     with pytest.raises(UnknownRequest):
         task_of(draw("any:1").instruction)
-    assert all(task_of(posed.instruction) for posed in situations("train", 200))
 
 
 def test_a_thing_that_is_asked_for_is_there_every_other_time() -> None:

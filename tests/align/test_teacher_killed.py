@@ -26,7 +26,8 @@ SLOW = Scripted(echoes=True, hangs_s=0.05)
 async def started(
     url: str, directory: Path, count: int = COUNT, *, limited: Callable[[], None] | None = None
 ) -> Process:
-    command = (sys.executable, "-m", "tests.align.asking", url, str(directory), str(count))
+    # -B, as in test_disk_full.
+    command = (sys.executable, "-B", "-m", "tests.align.asking", url, str(directory), str(count))
     return await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdout=PIPE, stderr=PIPE, preexec_fn=limited
     )

@@ -1,29 +1,37 @@
 """The lab's kept adapters: made again from the recipes, they begin as recorded, and are what they say."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from align.graph import Span
 from align.mini.base import save_base
 from align.mini.recipe import load_lab_recipe
+from align.mini.scenes import Scene, render
 from align.mini.train import reasoner_rows
 from align.mini.trained import BASE_ADAPTER, PST_BUNDLE, SFT_BUNDLE, TOWER, curve_of
 from align.recipe import Recipe, digest_of, load_recipe
-from align.records import Pair, SftRow, read_rows
+from align.records import Dropped, Pair, SftRow, read_rows
 from align.run import run
+from align.train import rows as training_rows
 from align.train.curve import CURVE_FILE
+from align.train.rows import Collator, fitting
 from align.train.sft import train_adapter
 from align.train.srpo import prefer
+from align.training_tables import Training
 from policies.bundle import CONFIG_FILE, WEIGHTS_FILE, read_bundle, touches_tower
 
 pytestmark = pytest.mark.filterwarnings("default")
 
 STEPS = 3
+MEASURED = 50
 KEPT = [SFT_BUNDLE, PST_BUNDLE]
 
 
@@ -48,6 +56,36 @@ def rows(mini: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     return directory
 
 
+@pytest.fixture
+def of_few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reasoner's picture is drawn when it is opened, and of its rows only the longest are measured before.
+
+    A few steps see a few dozen of 10,800; the rows, and so their order in training, are those of all.
+    """
+    scenes: dict[Path, Scene] = {}
+    opened = training_rows._picture
+
+    def undrawn(scene: Scene) -> SimpleNamespace:
+        return SimpleNamespace(save=lambda path: scenes.update({path: scene}))
+
+    def drawn(path: Path, row: str) -> Image.Image:
+        render(scenes[path]).save(path)
+        return opened(path, row)
+
+    def longest_fitting(
+        rows: Sequence[dict[str, Any]], collator: Collator, stage: str, settings: Training
+    ) -> tuple[list[dict[str, Any]], list[Dropped], int]:
+        longest = sorted(rows, key=lambda row: len(str(row)), reverse=True)[:MEASURED]
+        _, dropped, tokens = fitting(longest, collator, stage, settings)
+        assert not dropped
+        return [{**row, "number": number} for number, row in enumerate(rows)], dropped, tokens
+
+    monkeypatch.setattr("align.mini.train.render", undrawn)
+    monkeypatch.setattr("align.train.rows._picture", drawn)
+    monkeypatch.setattr("align.train.sft.fitting", longest_fitting)
+
+
+@pytest.mark.usefixtures("of_few_pictures")
 def test_a_short_retraining_of_the_reasoner_follows_the_recorded_loss_curve(
     bare: Path, tmp_path: Path
 ) -> None:

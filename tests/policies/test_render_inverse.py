@@ -56,19 +56,16 @@ cited = st.sampled_from((*KNOWN, *UNKNOWN)).map(lambda clause: Citation(clause, 
 citations = st.lists(cited, max_size=3).map(tuple)
 
 
-def texts(format_: ReasoningFormat, size: int = 8) -> st.SearchStrategy[str]:
-    """Mostly plain, with everything in between that could be taken for something."""
+def texts(format_: ReasoningFormat, size: int = 8, *, harmless: bool = False) -> st.SearchStrategy[str]:
+    """Mostly plain, with everything in between that could be taken for something.
+
+    Harmless: without the pieces that no harmless text has; together, the others may still make one.
+    """
     tags = format_.delimiters
     halves = [half for tag in tags for half in (tag[: len(tag) // 2], tag[len(tag) // 2 :])]
     plain = st.sampled_from(PLAIN)
-    bits = st.one_of(
-        *[plain] * 6,
-        st.text(max_size=3),
-        st.sampled_from(CITING),
-        st.sampled_from(SPEAKING),
-        st.sampled_from(SEEMING),
-        st.sampled_from([*halves, *tags]),
-    )
+    between = [CITING, SPEAKING, halves] if harmless else [CITING, SPEAKING, SEEMING, [*halves, *tags]]
+    bits = st.one_of(*[plain] * 6, st.text(max_size=3), *map(st.sampled_from, between))
     return st.lists(bits, max_size=size).map("".join)
 
 
@@ -77,19 +74,20 @@ def traces(draw: st.DrawFn, format_: ReasoningFormat, *, harmless: bool = False)
     steps = tuple(draw(st.lists(written_steps(format_, harmless), min_size=int(harmless), max_size=5)))
     verdict = draw(st.sampled_from(Verdict) if harmless else st.sampled_from([None, *Verdict]))
     told = draw(citations) if verdict else ()
-    answer = draw(
-        texts(format_).map(str.strip).filter(lambda text: not harmless or is_harmless(text, format_))
-    )
-    return Trace(steps, verdict, told, "", answer, ())
+    return Trace(steps, verdict, told, "", draw(written_texts(format_, harmless)), ())
 
 
 @st.composite
 def written_steps(draw: st.DrawFn, format_: ReasoningFormat, harmless: bool) -> Step:
-    stripped = texts(format_).map(str.strip)
-    text = draw(stripped.filter(lambda text: is_harmless(text, format_)) if harmless else stripped)
+    text = draw(written_texts(format_, harmless))
     inside = tuple(Citation(clause, clause in KNOWN) for clause in CITATION.findall(text))
     sources = st.sampled_from(Source) if harmless else st.sampled_from([None, *Source])
     return Step(text, draw(sources), (*inside, *draw(citations)))
+
+
+def written_texts(format_: ReasoningFormat, harmless: bool) -> st.SearchStrategy[str]:
+    stripped = texts(format_, harmless=harmless).map(str.strip)
+    return stripped.filter(lambda text: is_harmless(text, format_)) if harmless else stripped
 
 
 def is_harmless(text: str, format_: ReasoningFormat) -> bool:

@@ -120,7 +120,7 @@ def test_blanks_at_the_end_are_not_in_the_trace_however_many(size: int) -> None:
         *("\u200b", "＜", "［", "[\u200b", "Vеrdict: refuse ", "\ud83d", "\ufffd"),
     ],
 )
-@pytest.mark.parametrize(("length", "size"), [(1 << 17, 1), (1 << 20, 1 << 20)])
+@pytest.mark.parametrize(("length", "size"), [(1 << 19, 7), (1 << 20, 1 << 20)])
 def test_a_megabyte_of_anything_is_read_in_linear_time(hostile: str, length: int, size: int) -> None:
     """A quadratic reader would need hours; the timeout is the assertion."""
     reader = TraceReader(THINK, KNOWN)

@@ -103,6 +103,8 @@ def live_gateway(
 ) -> Iterator[Program]:
     """`python -m serve` with the real vLLM (built for the CPU, GPU or not) and the mini model; ready."""
     directory = tmp_path_factory.mktemp("live")
+    # On every core, its waiting threads would take turns with the tests of the other worker.
+    one_core = f'threads = "{min(os.sched_getaffinity(0))}"' if "PYTEST_XDIST_WORKER" in os.environ else ""
     config = directory / "gateway.toml"
     config.write_text(
         f"""
@@ -111,6 +113,7 @@ def live_gateway(
         device = "cpu"
         model = {str(mini_base)!r}
         max_model_len = 2048
+        {one_core}
         log = {str(directory / "engine.log")!r}
         [[adapters]]
         bundle = {str(mini_bundle)!r}

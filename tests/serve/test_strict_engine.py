@@ -53,6 +53,7 @@ def test_a_hundred_of_a_hundred_strict_replies_parse_and_cite_existing_clauses(l
     replies = sampled(live_gateway, "groundrule", SAMPLES)
     assert len(replies) == SAMPLES
     assert_complete(replies, set(CATALOG.citable))
+    assert any(safety_of(reply)["citations"] for reply in replies)
 
 
 def test_strict_binds_even_a_model_that_never_learned_the_grammar(live_gateway: Program) -> None:
