@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from policies.formats import ReasoningFormat, Section
 from policies.look_alikes import ALIKE
 from policies.reply import Clauses, Source, Verdict
+from policies.unseen import INVISIBLE
 
 MAX_STEPS = 16
 """Per section."""
@@ -20,8 +21,9 @@ MAX_STEP_TEXT = 600
 MAX_CITATIONS = 3
 """Per step, and for the verdict."""
 
-# Control characters and every kind of blank: what would be trimmed away where a text begins.
-_BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# A text begins with something to see: neither with a blank of any kind, which would be trimmed away, nor
+# with what shows nothing, because the whole text might be of that.
+_BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\u3000"
 
 
 def trace_grammar(reasoning_format: ReasoningFormat, clauses: Clauses) -> str:
@@ -75,12 +77,17 @@ def _steps(reasoning_format: ReasoningFormat) -> Iterator[tuple[str, str]]:
     # No brackets and no tag can begin in here, nor what looks like one of them, so a citation is a
     # citation and a section ends where it ends.
     never = rf"\[\]{first}{seeming}"
-    yield "text", rf"[^{_BLANK}{never}] [^\u0000-\u001f{never}]{{0,{MAX_STEP_TEXT - 1}}}"
+    yield "text", rf"[^{_unseen()}{never}] [^\u0000-\u001f{never}]{{0,{MAX_STEP_TEXT - 1}}}"
     decisions = " | ".join(f'"{verdict}" {verdict}_citations' for verdict in Verdict)
     yield "verdict", f'"Verdict: " ({decisions}) "\\n"'
     # The answer is free, but it never spells the beginning of a tag: `<t` and `</t`, say.
-    yield "answer", rf"[^{_BLANK}{first}] piece*"
+    yield "answer", rf"[^{_unseen()}{first}] piece*"
     yield "piece", rf'[^{first}] | [{first}]{{1,8}} ([^{first}{second}] | "/" [^{first}{third}])'
+
+
+def _unseen() -> str:
+    escaped = (letter if letter == "-" else rf"\U{ord(letter):08x}" for letter in INVISIBLE)
+    return _BLANK + "".join(escaped)
 
 
 def _all_citations(clauses: Clauses) -> Iterator[tuple[str, str]]:

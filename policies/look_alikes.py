@@ -17,13 +17,7 @@ from itertools import chain
 from policies.formats import FORMATS, ReasoningFormat
 from policies.reply import Source, Verdict
 from policies.steps import MAX_VERDICT_CHARS, VERDICT_HEAD
-
-# Unicode's Default_Ignorable_Code_Point, annotations, and controls that are no blanks.
-INVISIBLE = (
-    "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
-)
-"""The inside of a character class."""
+from policies.unseen import INVISIBLE
 
 _DRAWN_ALIKE = {
     "<": "˂‹≺❬❮❰⟨〈ᐸ",

@@ -23,6 +23,7 @@ from policies.reply import (
     Verdict,
     VerdictRead,
 )
+from policies.unseen import shows
 
 MAX_STEPS = 1_000
 MAX_STEP_CHARS = 8_000
@@ -201,10 +202,10 @@ class StepReader:
             self.verdict, self.verdict_citations = None, ()
 
     def _finish(self, draft: _Draft) -> Step:
-        """A tag with nothing behind it is text like any other: a step says something."""
+        """A tag with nothing to see behind it is text like any other: a step says something."""
         text, source = draft.text(), draft.source
-        if source and not text:
-            text, source = f"[{source}]", None
+        if source and not shows(text):
+            text, source = f"[{source}] {text}".strip()[:MAX_STEP_CHARS], None
         if source is None:
             self.flags.add(Flag.UNTAGGED_STEP)
         if draft.truncated:

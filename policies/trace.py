@@ -41,6 +41,7 @@ from policies.reply import (
 )
 from policies.steps import StepReader
 from policies.trimming import TrimmedText
+from policies.unseen import shows
 
 __all__ = [
     "AnswerText",
@@ -123,7 +124,7 @@ class TraceReader:
         flags = self._splitter.flags | self._steps.flags
         if not self._steps.steps:
             flags.add(Flag.NO_TRACE)
-        if not answer:
+        if not shows(answer):
             flags.add(Flag.EMPTY_ANSWER)
         if self._look_alikes.found:
             flags.add(Flag.LOOK_ALIKE)

@@ -9,7 +9,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from policies.look_alikes import ALIKE, INVISIBLE
+from policies.look_alikes import ALIKE
+from policies.unseen import INVISIBLE
 
 _MARKS = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
 """Marks that any letter may be given. Those of a script's own, vowels for instance, make its words."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
 
-from policies.look_alikes import INVISIBLE
+from policies.unseen import INVISIBLE
 
 _JAMO = "\u1160-\u11ff"
 """Vowels and final consonants of Hangul: they melt into the syllable before them, and are no marks."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from policies.formats import FORMATS, ReasoningFormat
 from policies.trace import AnswerText, Event, Flag, ReasoningText, StepRead, Trace, TraceReader, VerdictRead
+from policies.unseen import shows
 
 KNOWN = dict.fromkeys(("P01.G", "P19.D2", "P19.R3"))
 WORDS = [
@@ -120,7 +121,7 @@ def test_events_and_trace_tell_the_same_story(data: st.DataObject, format_: Reas
 def test_flags_say_what_the_trace_lacks(data: st.DataObject, format_: ReasoningFormat) -> None:
     _, trace = run(format_, [data.draw(replies(format_))])
     assert (Flag.MISSING_VERDICT in trace.flags) == (trace.verdict is None)
-    assert (Flag.EMPTY_ANSWER in trace.flags) == (not trace.answer)
+    assert (Flag.EMPTY_ANSWER in trace.flags) == (not shows(trace.answer))
     assert (Flag.NO_TRACE in trace.flags) == (not trace.steps)
     assert (Flag.UNTAGGED_STEP in trace.flags) == any(step.source is None for step in trace.steps)
     assert (Flag.INVALID_CLAUSE in trace.flags) >= any(not cited.valid for cited in trace.citations)

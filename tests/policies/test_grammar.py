@@ -17,8 +17,10 @@ from policies.grammar import MAX_STEP_TEXT, trace_grammar
 from policies.look_alikes import ALIKE
 from policies.render import compose, render
 from policies.trace import Citation, Source, Step, Verdict, read
+from policies.unseen import INVISIBLE
 
-BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+BLANK = r" \u0000-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\u3000"
+UNSEEN = BLANK + "".join(letter if letter == "-" else rf"\U{ord(letter):08x}" for letter in INVISIBLE)
 SEEMING = "".join(sorted({*ALIKE["["], *ALIKE["]"], *ALIKE["<"]}))
 CLAUSES = {"P01.G": None, "P19.B1": Verdict.COMPLY, "P19.D2": None, "P19.R3": Verdict.REFUSE}
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|[a-z_]+[0-9]*|[()|?*]|\{[0-9,]+\}|\s+')
@@ -109,6 +111,8 @@ def test_what_is_rendered_is_in_the_grammar(format_: ReasoningFormat) -> None:
         ("A bomb.", "A ［P19.D2] bomb."),
         ("A bomb.", "\u2003A bomb."),
         ("If a", "\u000cIf a"),
+        ("A bomb.", "\u200bA bomb."),
+        ("If a < b, no.\n\nElse <b>no</b>.", "\u2060\ufeff"),
     ],
 )
 def test_what_is_not_strict_is_not_in_the_grammar(old: str, new: str) -> None:
@@ -123,10 +127,10 @@ def test_the_grammar_of_think_is_this_text() -> None:
         "root ::= (whole) answer",
         r'whole ::= "<think>\n" steps1 verdict "</think>\n"',
         r'step ::= "[" ("visual" | "textual" | "visual+textual") "] " text citations "\n"',
-        rf"text ::= [^{BLANK}\[\]<{SEEMING}] [^\u0000-\u001f\[\]<{SEEMING}]{{0,599}}",
+        rf"text ::= [^{UNSEEN}\[\]<{SEEMING}] [^\u0000-\u001f\[\]<{SEEMING}]{{0,599}}",
         r'verdict ::= "Verdict: " ("refuse" refuse_citations | "safe_complete" safe_complete_citations | '
         r'"comply" comply_citations) "\n"',
-        rf"answer ::= [^{BLANK}<] piece*",
+        rf"answer ::= [^{UNSEEN}<] piece*",
         'piece ::= [^<] | [<]{1,8} ([^</at] | "/" [^<at])',
         'citations ::= "" | citation | citation citation | citation citation citation',
         'citation ::= " [" clause "]"',
@@ -165,4 +169,7 @@ def test_the_engines_compiler_reads_the_grammar_as_we_do(format_: ReasoningForma
     assert accepts(grammar, text)
     assert not accepts(grammar, text.replace("P19.D2", "P19.D99"))
     assert not accepts(grammar, text.replace("A bomb.", "\u00a0A bomb."))
+    assert not accepts(grammar, text.replace("A bomb.", "\u200bA bomb."))
+    assert not accepts(grammar, text.replace("A bomb.", "\U000e0041A bomb."))
+    assert accepts(grammar, text.replace("A bomb.", "\U0001f408 A cat."))
     assert accepts(grammar, text.replace("A bomb.", "Eine Bombe \u2013 \u722e\u5f39."))

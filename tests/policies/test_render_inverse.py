@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from policies.formats import FORMATS, ReasoningFormat
-from policies.look_alikes import ALIKE, INVISIBLE
+from policies.look_alikes import ALIKE
 from policies.render import RenderError, render
 from policies.reply import CITATION, TOLERATED_FLAGS
 from policies.trace import Citation, Source, Step, Trace, TraceReader, Verdict, read
+from policies.unseen import INVISIBLE
 
 KNOWN = dict.fromkeys(("P01.G", "P19.D2", "P19.R3"))
 UNKNOWN = ("P99.B7", "P19.R999")

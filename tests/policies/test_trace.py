@@ -100,6 +100,13 @@ def test_an_empty_reply_has_no_answer_and_one_empty_verdict() -> None:
     assert reader.trace.flags == (Flag.NO_TRACE, Flag.MISSING_VERDICT, Flag.EMPTY_ANSWER)
 
 
+@pytest.mark.parametrize("nothing", ["\u200b", "\u2060\ufeff", " \xad ", "\u3164", "\u2800"])
+def test_what_nobody_can_see_is_no_step_and_no_answer(nothing: str) -> None:
+    trace = read_think(f"<think>\n[visual] {nothing}\nVerdict: comply\n</think>\n{nothing}")
+    assert [(step.text, step.source) for step in trace.steps] == [(f"[visual] {nothing.strip()}", None)]
+    assert trace.flags == (Flag.UNTAGGED_STEP, Flag.EMPTY_ANSWER)
+
+
 def test_reasoning_after_an_answer_has_begun_is_answer() -> None:
     trace = read_think("Sure! <think>[visual] x\nVerdict: comply</think> done")
     assert trace.answer == "Sure! <think>[visual] x\nVerdict: comply</think> done"

@@ -8,7 +8,6 @@ from functools import cache
 from itertools import cycle
 
 from policies.formats import THINK, ReasoningFormat
-from policies.look_alikes import INVISIBLE
 from policies.reply import (
     AnswerText,
     Clauses,
@@ -20,6 +19,7 @@ from policies.reply import (
     VerdictRead,
 )
 from policies.trace import TraceReader
+from policies.unseen import INVISIBLE
 from serve.api.handling import DEFAULT_SEVERITIES
 from serve.gate.gate import Gate, GateSizes
 from serve.gate.observing import ObservingGate, gate_for
