@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from policies.formats import FORMATS, ReasoningFormat
 from policies.render import RenderError, compose, render
 from policies.trace import Citation, Flag, Source, Step, Trace, Verdict, read
+from policies.unseen import shows
 
 D2, R3 = Citation("P19.D2", True), Citation("P19.R3", True)
 BOMB = compose(
@@ -24,15 +25,16 @@ citations = st.lists(clauses.map(lambda clause: Citation(clause, True)), max_siz
 # No brackets and no tag's first letter: such texts are the renderer's to refuse, see below.
 line = st.text(st.characters(exclude_characters="[<◁\n", exclude_categories=("Cs",)), max_size=30)
 words = st.lists(line, min_size=1, max_size=3).map("\n".join).map(str.strip)
+seen = words.filter(shows)
 steps = st.builds(
-    Step, words.filter(lambda text: text and "\nVerdict: " not in text), st.sampled_from(Source), citations
+    Step, seen.filter(lambda text: "\nVerdict: " not in text), st.sampled_from(Source), citations
 )
 traces = st.builds(
     compose,
     st.lists(steps, min_size=1, max_size=5),
     st.sampled_from(Verdict),
     citations,
-    words.filter(bool),
+    seen,
 )
 
 
@@ -85,6 +87,11 @@ def test_a_composed_trace_carries_its_raw_reasoning_and_flags() -> None:
     assert BOMB.reasoning.startswith("[visual] The picture shows a bomb. [P19.D2]\n[textual]")
     untagged = compose([Step("Hm.", None, ())], Verdict.COMPLY, [], "Yes.")
     assert untagged.flags == (Flag.UNTAGGED_STEP,)
+
+
+def test_a_step_that_nobody_can_see_is_not_written() -> None:
+    with pytest.raises(RenderError):
+        compose([Step("\u200b", Source.VISUAL, ())], Verdict.COMPLY, [], "Yes.")
 
 
 def test_an_invalid_citation_survives() -> None:
