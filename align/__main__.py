@@ -2,13 +2,15 @@
 run the lab.
 
 Exit status: 0 done; 1 a stage gave up (too many rows dropped, training failed); 2 something that the
-user can fix, said in one line; 130 interrupted. After 1 and 130 the same command goes on.
+user can fix, said in one line; 130 interrupted, by Ctrl-C or SIGTERM. After 1 and 130 the same command
+goes on.
 """
 
 import asyncio
 import difflib
 import errno
 import random
+import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -253,4 +255,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # Docker, Kubernetes and batch systems stop with SIGTERM, which would lose calls that are under way and paid
+    # for; and process 1 of a container would not hear it at all.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     raise SystemExit(main())

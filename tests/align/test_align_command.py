@@ -1,5 +1,6 @@
 """`python -m align`: what each command prints, and its exit status."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -109,13 +110,16 @@ def test_a_base_without_trained_weights_says_what_is_missing(
     assert "tower.safetensors" in capsys.readouterr().err
 
 
-def test_the_oracle_serves_until_it_is_told_to_stop() -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_oracle_serves_until_it_is_told_to_stop(how: signal.Signals) -> None:
     command = [sys.executable, "-m", "align", "mini", "oracle", "--port", "0", "--count", "3"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as oracle:
         assert oracle.stdout
         assert oracle.stdout.readline().startswith("oracle ready at http://127.0.0.1:")
-        oracle.send_signal(2)
+        oracle.send_signal(how)
         assert oracle.wait(10) == 130
+        assert oracle.stderr
+        assert oracle.stderr.read().endswith("interrupted\n")
 
 
 def test_a_taken_port_is_2(capsys: pytest.CaptureFixture[str]) -> None:
