@@ -255,7 +255,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    # Docker, Kubernetes and batch systems stop with SIGTERM, which would lose calls that are under way and paid
-    # for; and process 1 of a container would not hear it at all.
+    # Docker, Kubernetes and batch systems stop with SIGTERM. By default it loses calls that are under way and
+    # paid for, and process 1 of a container does not hear it at all.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     raise SystemExit(main())
