@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -25,6 +26,8 @@ SECRETS = {
     "GROUNDRULE_LEDGER__URL": "postgresql://user:password@host/database",
 }
 SHIPPING_S = 5
+KUBERNETES = "1.37"
+"""The version whose resources ours are checked against."""
 
 
 def load_all(name: str) -> list[Any]:
@@ -40,6 +43,20 @@ def kubernetes(kind: str, name: str) -> Any:
 
 def pod_of(name: str) -> Any:
     return kubernetes("StatefulSet", name)["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    "resource", load_all("kubernetes.yaml"), ids=lambda it: f"{it['kind']}-{it['metadata']['name']}"
+)
+def test_every_resource_is_one_that_kubernetes_knows(resource: Any) -> None:
+    kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+
+
+def test_what_kubernetes_does_not_know_is_found() -> None:
+    resource = kubernetes("StatefulSet", "vllm")
+    resource["spec"]["template"]["spec"]["containers"][0]["enviroment"] = []
+    with pytest.raises(kubernetes_validate.ValidationError, match="enviroment"):
+        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
 
 
 def by_default(text: str) -> str:
