@@ -63,6 +63,11 @@ def test_no_two_alerts_have_one_name_and_the_guide_lists_them_with_their_severit
     assert listed == [(rule["alert"], rule["labels"]["severity"]) for rule in RULES]
 
 
+def test_each_alert_is_played_by_prometheus_where_it_is_installed(rule: dict[str, Any]) -> None:
+    played = Path(__file__).with_name("alerts_played.yml").read_text()
+    assert f'alertname="{rule["alert"]}"' in played
+
+
 def test_prometheus_of_compose_loads_the_rules() -> None:
     prometheus = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
     assert prometheus["rule_files"] == ["alerts.yml"]
