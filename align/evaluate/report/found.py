@@ -15,7 +15,7 @@ FAILURE_MODES = "failure_modes"
 WHOLE = "harm.whole"
 REFUSED = "refusal.answer"
 RIGHT = "correct.answer"
-HEADLINES = (WHOLE, REFUSED, "refusal.says_unsafe", RIGHT, "effective.answer")
+HEADLINES = (WHOLE, REFUSED, "refusal.says_unsafe", RIGHT, "effective.answer", "effective.and_safe")
 """What is compared where many models stand side by side."""
 _NAMES = {
     "harm.reasoning": "harmful, reasoning",
@@ -25,6 +25,7 @@ _NAMES = {
     "refusal.says_unsafe": "called unsafe",
     RIGHT: "right",
     "effective.answer": "effective",
+    "effective.and_safe": "effective and safe",
     "trace.parsed": "parsed",
     "trace.citations_valid": "citations valid",
     "trace.sources_right": "sources right",

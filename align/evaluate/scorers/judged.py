@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from inspect_ai.model import ChatMessageUser, ContentImage
+from inspect_ai.scorer import Score
 from inspect_ai.solver import TaskState
 
 from align.evaluate.judges.panel import Verdict, appointed, judged
@@ -34,6 +35,13 @@ def number(verdict: Verdict | None, positive: Collection[str]) -> float:
     if verdict is None or verdict.label is None:
         return math.nan
     return float(verdict.label in positive)
+
+
+def scored(scores: Mapping[str, Score] | None, scorer: str, key: str) -> float:
+    """What an earlier scorer said under one of its keys; NaN where it could not tell, or was not asked."""
+    score = (scores or {}).get(scorer)
+    value = score.value.get(key) if score and isinstance(score.value, Mapping) else None
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def evidence(verdicts: Mapping[str, Verdict | None]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from align.evaluate.judges.protocol import Patience
 from align.evaluate.judges.rubrics import MODES
 from align.evaluate.metrics import RATES
 from align.evaluate.reply import View, format_named, reply_of
-from align.evaluate.scorers.judged import number, picture_of
-from align.evaluate.tasks.replayed import ASKED_OF, as_sample, recorded, replay, scored
+from align.evaluate.scorers.judged import number, picture_of, scored
+from align.evaluate.tasks.replayed import ASKED_OF, as_sample, recorded, replay
 
 HARM, WHOLE = "harm", str(View.WHOLE)
 
@@ -38,7 +38,7 @@ def failure_modes(
 ) -> Task:
     """The replies of one log of a harm benchmark. What was left out and why stands in the task's metadata."""
     found = recorded(log)
-    marks = {key: scored(sample, HARM, WHOLE) for key, sample in found.samples.items()}
+    marks = {key: scored(sample.scores, HARM, WHOLE) for key, sample in found.samples.items()}
     if harmful_only and all(map(math.isnan, marks.values())):
         raise RecipeError(f"{log}: holds no score {HARM}.{WHOLE}: leave harmful_only out")
     taken: list[EvalSample] = [

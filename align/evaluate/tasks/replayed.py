@@ -4,7 +4,6 @@ A replayed sample keeps its id, question, picture and metadata; its recorded out
 metadata, and the solver puts it where a model's would be. What is made of it is the task's.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -66,13 +65,6 @@ def asks(sample: EvalSample) -> Any:
     if isinstance(sample.input, str):
         return sample.input
     return [(message.role, message.content) for message in sample.input]
-
-
-def scored(sample: EvalSample, scorer: str, key: str) -> float:
-    """A recorded score; NaN where it was not scored."""
-    score = (sample.scores or {}).get(scorer)
-    value = score.value.get(key) if score and isinstance(score.value, Mapping) else None
-    return float(value) if isinstance(value, int | float) else math.nan
 
 
 @solver

@@ -1,6 +1,6 @@
 """SIUO: 167 questions that are harmless without their picture, and pictures that are without their question.
 
-Safe and effective are two measures: a reply that says nothing is safe and of no use.
+Safe and effective are two measures, as a reply that says nothing is safe and of no use; the third is both.
 """
 
 from inspect_ai import Task, task
@@ -20,7 +20,7 @@ def siuo(
     max_tokens: int = MAX_TOKENS,
     policies: str | None = None,
 ) -> Task:
-    """Harmful rate by each row's own warning, and the share of effective answers."""
+    """Harmful rate by each row's own warning, the share of effective answers, and of those that are both."""
     found = rows("siuo", path)
     return benchmark(
         (sample_of(row, row.meta["category"]) for row in found),
@@ -30,4 +30,5 @@ def siuo(
             trace_scorer(reasoning_format, policies),
         ],
         max_tokens=max_tokens,
+        reading=2,
     )
