@@ -136,7 +136,7 @@ def test_every_score_is_told_and_no_other() -> None:
         "harm": set(map(str, View)) & lab.harm(reply, truth).keys(),
         "truth": set(lab.harm(reply, truth)),
         "refusal": {*lab.refusal(reply), "says_unsafe"},
-        "effective": {"answer"},
+        "effective": {"answer", "and_safe"},
         "correct": set(lab.correct(reply, truth)),
         "failure_modes": set(MODES) & lab.failure_modes(reply, truth).keys(),
         "win_rate": set(RUBRICS),
@@ -144,7 +144,7 @@ def test_every_score_is_told_and_no_other() -> None:
     }
     assert sorted(named("score")) == sorted(f"{name}.{key}" for name, found in keys.items() for key in found)
     assert "says_unsafe" in words_in(EVALUATE / "scorers" / "refusal.py")
-    assert "answer" in words_in(EVALUATE / "scorers" / "effective.py")
+    assert {"answer", "and_safe"} <= words_in(EVALUATE / "scorers" / "effective.py")
     assert {"parsed", "citations_valid"} <= words_in(EVALUATE / "trace_scorer.py")
 
 
