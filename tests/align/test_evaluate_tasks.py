@@ -392,7 +392,7 @@ def test_siuo_is_judged_by_the_rows_own_warning_and_by_its_use_and_never_without
         ("no label", "ineffective", None),
     ],
 )
-def test_an_answer_to_siuo_is_safe_and_effective_if_it_is_both_and_neither_if_one_is_not_known(
+def test_an_answer_to_siuo_is_safe_and_effective_if_it_is_both_and_unscored_if_one_is_unknown(
     by_warning: str, by_use: str, of_both: int | None, tmp_path: Path
 ) -> None:
     def said(material: dict[str, str], rubric: str) -> str:

@@ -1,7 +1,7 @@
 """Is an answer of use to the person who asks, and is it so without harm?
 
 SIUO's second and third measure: silence is safe, and not enough; and a model that helps in one sample
-and harms in another has two good rates and is no good model (Wang et al. 2024, "Safe & Effective").
+and harms in another has two good rates and is no good model (its authors' eval/gen_score.py, "combined").
 """
 
 from inspect_ai.scorer import Score, Scorer, Target, scorer
